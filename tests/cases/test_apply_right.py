@@ -80,10 +80,17 @@ RIGHT: list[dict[str, object]] = [
     {"label": Binary("y", "12h"), "monitoring": [PageHinkley("log_loss", 0, 0.1, 1)], "evaluation_window": "1h"},
     {"label": Binary("y", "1d"), "training": Training(build), "monitoring": [PageHinkley()], "retraining": Retraining()},
     {"rollout": Canary()},
+    {"rollout": Canary(give_up_after="1d")},
+    {"rollout": Canary(give_up_after="15d"), "label": Binary("y", "1d")},
+    {"rollout": Canary(season=None, min_cycles=335, give_up_after="15d"), "label": Binary("y", "25h")},
+    {"rollout": Canary(margin=0, season="7d", min_cycles=5), "label": Multiclass("y", ["a", "b"], "25d")},
     {"rollout": Canary(shares=(0.5, 1)), "label": Binary("y", "1d")},
     {"rollout": Canary(label_delay="24h"), "label": Binary("y", "1d")},
     {"rollout": Canary(guardrails=[Guardrail("errors", 0.5, dry_run=True), Guardrail("latency", 1)])},
     {"rollout": ABTest(winner="rule"), "label": Binary("y", "1d")},
+    {"rollout": ABTest(winner="rule", duration="90d"), "label": Regression("y", 0, 1, "1d")},
+    {"rollout": ABTest(duration="60d"), "label": Binary("y", "50d")},
+    {"rollout": Shadow(duration="90d"), "label": Binary("y", "1d")},
     {"rollout": Shadow(duration="1h", block="1h")},
     {"rollout": BlueGreen(rollback_window=0, guardrails=[Guardrail("distribution", 0.3)])},
     {"fallback": [previous, baseline, prior(0.5)]},
@@ -165,10 +172,18 @@ def test_two_builds_of_one_name_are_refused() -> None:
 # -- settings that decide late or never
 
 LATE = [
-    ({"label": Binary("y", "10d"), "rollout": BlueGreen()},
-     "the rollback window 7d is shorter than the label's horizon 10d: the switch is final before its labels are there"),
-    ({"rollout": Canary()}, "cannot be judged by labels (no label is declared): it waits at its last share below 1"),
-    ({"rollout": ABTest(winner="rule"), "label": Regression("y", 0, 1, "1d")}, "it ends without a winner"),
+    ({"label": Binary("y", "10d"), "rollout": BlueGreen(rollback_window="10d")},
+     "the rollback window 10d is over before the first labels are read, after 241h (label_delay, or the label's horizon,"
+     " + block): no label can roll the version back"),
+    ({"label": Binary("y", "1d"), "rollout": BlueGreen(shadow_previous=False)},
+     "labels will not judge this rollout (shadow_previous=False: nothing to compare with): its guardrails may roll it back"
+     " for 8d"),
+    ({"rollout": Canary()}, "labels will not judge this rollout (no label is declared): it is promoted by its guardrails and"
+     " a person's approval (`headrace model approve`)"),
+    ({"rollout": Canary(approval=True)}, "it is promoted by its guardrails, and approved before it begins"),
+    ({"rollout": Canary(without_labels="promote")}, "it is promoted by its guardrails alone"),
+    ({"rollout": ABTest()}, "a person ends it (`headrace rollout promote` or `headrace rollout abort`)"),
+    ({"rollout": Shadow()}, "labels will not judge this rollout (no label is declared): it ends after its duration 21d"),
     ({"rollout": Shadow(duration="12h"), "label": Binary("y", "1d")},
      "duration 12h ends before its first labels are read, after 25h"),
     ({"label": Binary("y", "1d"), "monitoring": [PageHinkley(delta=0.2)]},
@@ -225,7 +240,8 @@ def test_the_plan_lists_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_
         "watches": "log_loss per window: an alarm is possible 7 windows (7d) into a version; a rise of 0.1 is found"
         " after 13 windows, 13d (threshold 0.8 is a sum over windows)",
         "retrains": "on drift, skew, at most once per 7d of event time; a version after a change is followed by further ones as its labelled rows grow",
-        "releases": "canary: shares 0.05, 0.25, 1, 12h at the least",
+        "releases": "canary: shares 0.05, 0.25, 1, 12h at the least; promoted by guardrails and labels after at least"
+        " 14 cycles of 1d; given up after 60d",
     }
     early = definition(label=Binary("y", "12h"), training=Training(build, first_after="36h"))
     assert dict(plan_of(early))["trains"].startswith("the first version is possible after 2d (2 closed windows), ")
@@ -244,6 +260,31 @@ def test_the_plan_lists_what_is_on_and_from_when_and_what_turns_the_rest_on(tmp_
         dict(plan_of(definition()))["watches"]
         == "per window of 1d how requests were answered; no quality without a label"
     )
+
+
+Y = {"label": Binary("y", "1d"), "training": Training(build), "fallback": [prior(0.5)]}
+RELEASES = [
+    (Y, "blue-green: switches when warm everywhere; guardrails and labels may roll it back for 8d"),
+    (Y | {"rollout": BlueGreen(shadow_previous=False, approval=True)},
+     "blue-green: switches when warm everywhere, after a person has approved it; its guardrails may roll it back for 8d"),
+    (Y | {"rollout": Canary(season=None, min_cycles=100, give_up_after="10d")},
+     "canary: shares 0.01, 0.05, 0.25, 1, 18h at the least; promoted by guardrails and labels after at least"
+     " 100 cycles of 1h; given up after 10d"),
+    ({"rollout": Canary()},
+     "canary: shares 0.01, 0.05, 0.25, 1, 18h at the least; labels will not judge this: it is promoted by its guardrails and"
+     " a person's approval (`headrace model approve`); given up after 60d"),
+    (Y | {"rollout": ABTest(winner="rule")},
+     "A/B test: share 0.5 for 21d, decided by rule; promoted by guardrails and labels after at least 14 cycles of 1d"),
+    (Y | {"rollout": ABTest()},
+     "A/B test: share 0.5 for 21d, decided by hand within 60d; judged by guardrails and labels after at least 14 cycles of 1d"),
+    ({"rollout": Shadow()},
+     "shadow: scores the same requests for 21d; labels will not judge this: it ends after its duration 21d"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "expected"), RELEASES)
+def test_the_plan_names_what_judges_a_version(changes: dict[str, object], expected: str) -> None:
+    assert dict(plan_of(definition(**changes)))["releases"] == expected
 
 
 def test_labels_that_come_slowly_are_noted_from_the_windows_that_have_closed() -> None:

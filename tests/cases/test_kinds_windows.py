@@ -15,7 +15,7 @@ from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
 from headrace.project.deployments import LabelKind
-from headrace.project.labels import value_of, why_no_rollout_verdict
+from headrace.project.labels import value_of
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_champion, on_window
 from headrace_monitor.core.rollout_analysis import begin
@@ -162,4 +162,4 @@ def test_the_scores_of_two_regressions_are_compared_within_the_declared_range() 
     (distance,) = [found for found in verdict.evidence if found.metric == "distribution"]
     assert (distance.verdict, distance.measured) == ("FAIL", 1.0)
     (labels,) = [found for found in verdict.evidence if found.kind == "label"]
-    assert labels.detail == why_no_rollout_verdict(deployment.label)
+    assert (labels.verdict, labels.detail) == ("UNMEASURED", "no label judges it")

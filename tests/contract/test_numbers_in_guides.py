@@ -47,7 +47,6 @@ NUMBERS = [
     ("bring-a-model", f"({proving.WITHIN:.0e}, ONNX {proving.ONNX_WITHIN:.0e})".replace("e-0", "e-")),
     ("bring-a-model", f"Up to {proving.KEPT_ROWS} of the rows"),
     ("how-a-rollout-is-judged", f"The default limit is {distribution.limit:g}".replace("0.", ".")),
-    ("how-a-rollout-is-judged", f"`margin` ({Canary().margin:g})".replace("(0.", "(.")),
     ("keep-answering", f"`window` ({str(breaker.window)[:-1]} s, {breaker.window_calls} calls at most, {breaker.min_calls} at least)"),
     ("keep-answering", f"when half failed or {breaker.slow_share:.0%}".replace("%", " %")),
     ("keep-answering", f"waited for {shed} of its deadline, shadows stop scoring; at {baseline} the baseline"),

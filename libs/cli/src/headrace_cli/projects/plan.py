@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 from headrace.asking.prediction import name_of
 from headrace.events import definition as d
-from headrace.project.applicable.late import A_RISE
+from headrace.project.applicable.late import A_RISE, ends_without_labels
+from headrace.project.applicable.rollouts import cycles
 from headrace.project.applicable.wording import KINDS, duration
+from headrace.project.labels import why_no_rollout_verdict
 from headrace.stats.figures import least_labelled, windows_to_alarm, windows_to_first
 
 DAY_S = 86_400.0
@@ -132,19 +134,34 @@ def _detector(test: d.DriftDefinition) -> str:
 def _releases(found: d.DeploymentDefinition) -> str:
     plan = found.rollout
     by_hand = ", after a person has approved it" if plan.approval else ""
+    judged = _judged(found)
     match plan.policy:
         case "canary":
             steps = ", ".join(f"{share:g}" for share in plan.shares)
             least = duration(plan.shadow_first_s + (len(plan.shares) - 1) * plan.step_s)
-            return f"canary: shares {steps}, {least} at the least{by_hand}"
+            ends = f"given up after {duration(plan.give_up_s)}"
+            return f"canary: shares {steps}, {least} at the least{by_hand}; {judged}; {ends}"
         case "ab_test":
-            ends = "by rule" if plan.winner == "rule" else "by hand"
-            return f"A/B test: share {plan.shares[0]:g} for {duration(plan.duration_s)}, decided {ends}{by_hand}"
+            ends = "by rule" if plan.winner == "rule" else f"by hand within {duration(plan.give_up_s)}"
+            share = f"share {plan.shares[0]:g} for {duration(plan.duration_s)}"
+            return f"A/B test: {share}, decided {ends}{by_hand}; {judged}"
         case "shadow":
-            return f"shadow: scores the same requests for {duration(plan.duration_s)}{by_hand}"
+            return f"shadow: scores the same requests for {duration(plan.duration_s)}{by_hand}; {judged}"
         case _:
-            window = duration(plan.rollback_window_s)
-            return f"blue-green: switches when warm everywhere, may roll back for {window}{by_hand}"
+            return f"blue-green: switches when warm everywhere{by_hand}; {judged}"
+
+
+def _judged(found: d.DeploymentDefinition) -> str:
+    """What judges a version under rollout."""
+    plan, why = found.rollout, why_no_rollout_verdict(found.label)
+    if plan.policy == "blue_green" and why is None and plan.shadow_previous:
+        return f"guardrails and labels may roll it back for {duration(plan.rollback_window_s)}"
+    if plan.policy == "blue_green":
+        return ends_without_labels(plan)
+    if why is not None:
+        return f"labels will not judge this: {ends_without_labels(plan)}"
+    is_promoted = plan.policy == "canary" or (plan.policy == "ab_test" and plan.winner == "rule")
+    return f"{'promoted' if is_promoted else 'judged'} by guardrails and labels after at least {cycles(plan)}"
 
 
 def _off(found: d.DeploymentDefinition) -> Iterator[str]:

@@ -234,7 +234,7 @@ class Judged:
     - `missing`: labels that never come count as the `"worst"` for each test, or as missing `"at_random"`.
     - `guardrails`: limits that need no labels. `silence`: the wall time without a verdict after which the rollout is
       paused; after twice that it is aborted.
-    - `give_up_after`: the event time after which a rollout ends that nothing has decided.
+    - `give_up_after`: the event time after which a canary, or an A/B test by hand, ends that nothing has decided.
     - `approval`: a named person must approve a version first (`headrace model approve`).
     """
 
@@ -256,7 +256,8 @@ class Judged:
 class BlueGreen(Judged):
     """Loads and warms the new version everywhere, then switches at once.
 
-    - `shadow_previous`: the old version scores the same requests without answering them.
+    - `shadow_previous`: the old version scores the same requests without answering them, beyond the rollback window
+      too. Without it labels have nothing to compare with.
     - `rollback_window`: the event time after the switch in which the new version is still judged, and rolled back on
       evidence of harm. None: a week, and the label's horizon before it.
     """
@@ -267,14 +268,13 @@ class BlueGreen(Judged):
 
 @dataclass(frozen=True)
 class Canary(Judged):
-    """Gives the new version growing shares of the traffic while evidence allows it, and takes them back on evidence of
-    harm.
+    """Gives the new version growing shares of the traffic on evidence, and takes them back on evidence of harm.
 
     - `shares`: the steps, the last of them 1. A step takes at least `step` of event time and `min_decisions` of the new
       version.
     - `shadow_first`: event time of paired scoring before the first share.
-    - `without_labels`: what follows at the last step where no label can judge the version: it takes all traffic when a
-      named person approves it (`"approval"`), or by its guardrails alone (`"promote"`).
+    - `without_labels`: where no label can judge the version, it takes all traffic when a named person approves it
+      (`"approval"`, see `headrace model approve`), or by its guardrails alone (`"promote"`).
     - `rollback_window`: as in `BlueGreen`.
     """
 
@@ -303,9 +303,7 @@ class ABTest(Judged):
 
 @dataclass(frozen=True)
 class Shadow(Judged):
-    """Lets the new version score all traffic beside the champion for `duration` of event time, without effect on
-    answers.
-    """
+    """Lets the new version score all traffic beside the champion for `duration` of event time, without effect."""
 
     duration: str | float = "21d"
 

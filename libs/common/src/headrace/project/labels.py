@@ -135,16 +135,21 @@ def are_its_answers(kind: str, wanted: Sequence[str], output: str, classes: Sequ
 
 
 def why_no_rollout_verdict(label: LabelDefinition | None) -> str | None:
-    """Why a rollout cannot be judged by labels; None when it can. Such a rollout ends by its guardrails or by an
-    operator.
+    """Why no label can ever show a version under rollout to be no worse (PASS); None when labels can.
+
+    Such a rollout ends by its guardrails or by a person. Labels that are numbers without a range can still reject a
+    version (FAIL): it may rank worse.
 
     >>> why_no_rollout_verdict(LabelDefinition("price", "number", 60.0))
-    "the label 'price' is a number, and there is no bounded score of a number to compare versions by"
+    "the label 'price' is a number without low and high: its error has no bound, so it can only show a worse ranking"
+    >>> why_no_rollout_verdict(LabelDefinition("price", "number", 60.0, low=0.0, high=9.0)) is None
+    True
     """
     if label is None:
         return "no label is declared"
-    if label.kind == NUMBER:
-        return f"the label {label.name!r} is a number, and there is no bounded score of a number to compare versions by"
+    if label.kind == NUMBER and (label.low is None or label.high is None):
+        why = "its error has no bound, so it can only show a worse ranking"
+        return f"the label {label.name!r} is a number without low and high: {why}"
     if label.kind == CLASSES and len(label.classes) < 2:
         return f"the label {label.name!r} names no classes, or one only"
     return None

@@ -11,7 +11,6 @@ from headrace.project.deployments import ABTest, BlueGreen, Canary, Guardrail, R
 from headrace.project.rules import rollout_rules
 from headrace.project.rules.sentences import at
 
-
 WEEK_S = 604_800.0
 
 

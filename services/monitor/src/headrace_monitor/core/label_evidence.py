@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.verdicts import PASS, Evidence
-from headrace.project.labels import why_no_rollout_verdict
+from headrace.project.labels import NUMBER, why_no_rollout_verdict
 from headrace.stats.pairs import PairTest, shows_harm
 from headrace.stats.sequential import chains_needed
 from headrace_monitor.core.blocks import Blocks, Closed
@@ -98,6 +98,9 @@ def open_blocks(deployment: DeploymentDefinition, plan: RolloutDefinition, state
     """The blocks of a rollout behind its memory; None where no label can judge it, see `why_unmeasured`."""
     label = deployment.label
     if state.started.control is None or label is None or why_no_rollout_verdict(label) is not None:
+        return None
+    if label.kind == NUMBER:
+        # The blocks know no bounded score of numbers.
         return None
     delay_s = label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
     block_s = max(plan.block_s, delay_s / CHAINS_LIMIT)

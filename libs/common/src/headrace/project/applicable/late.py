@@ -85,15 +85,9 @@ def _rollout(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition
         yield from _after_the_switch(what, found, plan)
         return
     why = why_no_rollout_verdict(found.label)
-    if why is not None and plan.policy == "ab_test" and plan.winner == "hand":
-        return
     if why is not None:
-        ends = {
-            "canary": "it waits at its last share below 1 for `headrace rollout promote`",
-            "ab_test": "it ends without a winner",
-            "shadow": "it ends by its guardrails",
-        }
-        yield Sentence(f"{what}: the rollout cannot be judged by labels ({why}): {ends[plan.policy]}", ("rollout",))
+        problem = f"labels will not judge this rollout ({why}): {ends_without_labels(plan)}"
+        yield Sentence(f"{what}: {problem}", ("rollout",))
     elif plan.policy in ("ab_test", "shadow") and plan.duration_s < _first_label_s(found, plan):
         problem = (
             f"the rollout's duration {duration(plan.duration_s)} ends before its first labels are read, after"
@@ -102,13 +96,36 @@ def _rollout(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition
         yield Sentence(f"{what}: {problem}", ("rollout", "duration"), ("rollout",))
 
 
+def ends_without_labels(plan: d.RolloutDefinition) -> str:
+    """What ends a rollout that no label can judge, as text."""
+    match plan.policy:
+        case "canary" if plan.without_labels == "promote":
+            return "it is promoted by its guardrails alone"
+        case "canary" if plan.approval:
+            return "it is promoted by its guardrails, and approved before it begins"
+        case "canary":
+            return "it is promoted by its guardrails and a person's approval (`headrace model approve`)"
+        case "ab_test":
+            return "a person ends it (`headrace rollout promote` or `headrace rollout abort`)"
+        case "shadow":
+            return f"it ends after its duration {duration(plan.duration_s)}"
+        case _:
+            return f"its guardrails may roll it back for {duration(plan.rollback_window_s)}"
+
+
 def _after_the_switch(what: str, found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> Iterator[Sentence]:
-    if found.label is not None and plan.rollback_window_s < found.label.horizon_s:
+    if why_no_rollout_verdict(found.label) is not None:
+        return
+    window, first_s = f"the rollback window {duration(plan.rollback_window_s)}", _first_label_s(found, plan)
+    if plan.rollback_window_s < first_s:
         problem = (
-            f"the rollback window {duration(plan.rollback_window_s)} is shorter than the label's horizon"
-            f" {duration(found.label.horizon_s)}: the switch is final before its labels are there"
+            f"{window} is over before the first labels are read, after {duration(first_s)} (label_delay, or the label's"
+            " horizon, + block): no label can roll the version back"
         )
         yield Sentence(f"{what}: {problem}", ("rollout", "rollback_window"), ("rollout",))
+    elif not plan.shadow_previous:
+        problem = f"labels will not judge this rollout (shadow_previous=False: nothing to compare with): {ends_without_labels(plan)}"
+        yield Sentence(f"{what}: {problem}", ("rollout", "shadow_previous"), ("rollout",))
 
 
 def _first_label_s(found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> float:

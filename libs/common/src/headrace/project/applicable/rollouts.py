@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from headrace.events import definition as d
 from headrace.project.applicable.wording import duration
+from headrace.project.labels import why_no_rollout_verdict
 from headrace.project.rules.sentences import Sentence
 
 _SHARES = ("errors", "invalid_scores", "degraded", "distribution")
@@ -24,7 +25,52 @@ def rollout_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Sente
             f"block {duration(plan.block_s)} is longer than its duration {duration(plan.duration_s)}: none would close"
         )
         yield Sentence(f"{what}: rollout {problem}", ("rollout", "block"), ("rollout", "duration"))
+    yield from _ends(what, plan)
+    yield from _demanded(what, found)
     yield from _guardrails(what, plan)
+
+
+def _ends(what: str, plan: d.RolloutDefinition) -> Iterator[Sentence]:
+    """A rollout that would be given up before it could end well."""
+    give_up, place = f"give_up_after {duration(plan.give_up_s)}", ("rollout", "give_up_after")
+    least_s = plan.shadow_first_s + (len(plan.shares) - 1) * plan.step_s
+    if plan.policy == "canary" and least_s > plan.give_up_s:
+        problem = f"shadow_first and its steps take {duration(least_s)} at the least, longer than {give_up}"
+        yield Sentence(f"{what}: rollout {problem}", ("rollout", "step"), place, ("rollout", "shadow_first"))
+    if plan.policy == "ab_test" and plan.winner == "hand" and plan.duration_s > plan.give_up_s:
+        problem = f"duration {duration(plan.duration_s)} is longer than {give_up}"
+        yield Sentence(f"{what}: rollout {problem}", ("rollout", "duration"), place)
+
+
+def _demanded(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
+    """A plan whose version takes all traffic by what labels show, where they can never show it in time."""
+    plan, why = found.rollout, why_no_rollout_verdict(found.label)
+    is_ruled = plan.policy == "ab_test" and plan.winner == "rule"
+    if why is not None and is_ruled:
+        problem = f"winner='rule' needs labels that can show a version to be better, and {why}: use winner='hand'"
+        yield Sentence(f"{what}: rollout {problem}", ("rollout", "winner"))
+    if why is not None or not (is_ruled or plan.policy == "canary"):
+        return
+    limit, limit_s = ("duration", plan.duration_s) if is_ruled else ("give_up_after", plan.give_up_s)
+    least_s = first_pass_s(found)
+    if least_s > limit_s:
+        problem = (
+            f"min_cycles ({cycles(plan)}) and label_delay (or the label's horizon) take {duration(least_s)},"
+            f" longer than {limit} {duration(limit_s)}: labels could never show a version to be no worse"
+        )
+        yield Sentence(f"{what}: rollout {problem}", ("rollout", "min_cycles"), ("rollout", limit), ("rollout",))
+
+
+def first_pass_s(found: d.DeploymentDefinition) -> float:
+    """The least event time from the first step of a rollout to labels that are PASS, in seconds."""
+    plan, horizon_s = found.rollout, 0.0 if found.label is None else found.label.horizon_s
+    delay_s = horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, horizon_s)
+    return plan.min_cycles * (plan.block_s if plan.season_s is None else plan.season_s) + delay_s
+
+
+def cycles(plan: d.RolloutDefinition) -> str:
+    """The least cycles of labels of a plan, as text: `14 cycles of 1d`."""
+    return f"{plan.min_cycles:,} cycles of {duration(plan.block_s if plan.season_s is None else plan.season_s)}"
 
 
 def _guardrails(what: str, plan: d.RolloutDefinition) -> Iterator[Sentence]:

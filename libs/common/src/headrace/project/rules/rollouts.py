@@ -46,58 +46,61 @@ def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
             )
 
 
-def _of_plan(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
+Rule = tuple[str, bool, str]
+
+
+def _of_plan(plan: d.RolloutDefinition) -> list[Rule]:
     """Per rule: the argument, whether the rule holds, and the message otherwise."""
-    shares, strangers = plan.shares, sorted({g.metric[:80] for g in plan.guardrails} - set(METRICS))
-    shown = str(shares)[:200]
-    rules = [
+    return [*_of_judging(plan), *_of_season(plan), *_of_steps(plan), *_of_policy(plan)]
+
+
+def _of_judging(plan: d.RolloutDefinition) -> list[Rule]:
+    has_margin = plan.margin is None or 0 <= plan.margin <= 1
+    has_cycles = MIN_CYCLES <= plan.min_cycles <= MOST_CYCLES
+    cycles = f"min_cycles must lie in {MIN_CYCLES}..{MOST_CYCLES}, got {bounds.figure(plan.min_cycles)}"
+    without = f"without_labels must be 'approval' or 'promote', got {plan.without_labels[:80]!r}"
+    ranking = f"ranking_limit must lie between 0 and 1, got {plan.ranking_limit}"
+    return [
         ("policy", plan.policy in POLICIES, f"knows {', '.join(POLICIES)}, got {plan.policy[:80]!r}"),
         ("alpha", 0 < plan.alpha < 1, f"alpha must lie between 0 and 1, got {plan.alpha}"),
-        (
-            "margin",
-            plan.margin is None or 0 <= plan.margin <= 1,
-            f"margin must not be negative and at most 1, got {plan.margin}",
-        ),
-        (
-            "ranking_limit",
-            0 < plan.ranking_limit < 1,
-            f"ranking_limit must lie between 0 and 1, got {plan.ranking_limit}",
-        ),
-        (
-            "min_cycles",
-            MIN_CYCLES <= plan.min_cycles <= MOST_CYCLES,
-            f"min_cycles must lie in {MIN_CYCLES}..{MOST_CYCLES}, got {bounds.figure(plan.min_cycles)}",
-        ),
+        ("margin", has_margin, f"margin must not be negative and at most 1, got {plan.margin}"),
+        ("ranking_limit", 0 < plan.ranking_limit < 1, ranking),
+        ("min_cycles", has_cycles, cycles),
         ("missing", plan.missing in MISSING, f"missing must be 'worst' or 'at_random', got {plan.missing[:80]!r}"),
-        (
-            "without_labels",
-            plan.without_labels in WITHOUT_LABELS,
-            f"without_labels must be 'approval' or 'promote', got {plan.without_labels[:80]!r}",
-        ),
-        *_of_season(plan),
-        (
-            "min_decisions",
-            1 <= plan.min_decisions <= 10**9,
-            f"min_decisions must be at least 1, got {bounds.figure(plan.min_decisions)}",
-        ),
-        ("shares", len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
-        ("shares", all(0 < s <= 1 for s in shares), f"shares must lie in 0..1, got {shown} (percent?)"),
-        ("guardrails", not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
-        ("guardrails", len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
+        ("without_labels", plan.without_labels in WITHOUT_LABELS, without),
         ("winner", plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
     ]
-    if plan.policy == "canary":
-        rules.append(("shares", bool(shares) and shares[-1] == 1, f"shares must end with 1, got {shown}"))
-        rules.append(
-            ("shares", list(shares) == sorted(set(shares)), f"shares must grow from step to step, got {shown}")
-        )
-        rules.append(("shares", len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"))
+
+
+def _of_steps(plan: d.RolloutDefinition) -> list[Rule]:
+    shares, strangers = plan.shares, sorted({rail.metric[:80] for rail in plan.guardrails} - set(METRICS))
+    decisions = f"min_decisions must be at least 1, got {bounds.figure(plan.min_decisions)}"
+    in_range = f"shares must lie in 0..1, got {str(shares)[:200]} (percent?)"
+    return [
+        ("min_decisions", 1 <= plan.min_decisions <= 10**9, decisions),
+        ("shares", len(shares) <= 100, f"may have 100 steps, got {len(shares)}"),
+        ("shares", all(0 < share <= 1 for share in shares), in_range),
+        ("guardrails", not strangers, f"guardrails know {', '.join(METRICS)}, got {', '.join(strangers)}"),
+        ("guardrails", len(plan.guardrails) <= 100, f"may have 100 guardrails, got {len(plan.guardrails)}"),
+    ]
+
+
+def _of_policy(plan: d.RolloutDefinition) -> list[Rule]:
+    shares, shown = plan.shares, str(plan.shares)[:200]
     if plan.policy == "ab_test":
-        rules.append(("share", len(shares) == 1 and all(s < 1 for s in shares), f"share must be below 1, got {shown}"))
-    return rules
+        is_one = len(shares) == 1 and all(share < 1 for share in shares)
+        return [("share", is_one, f"share must be below 1, got {shown}")]
+    if plan.policy != "canary":
+        return []
+    does_grow = list(shares) == sorted(set(shares))
+    return [
+        ("shares", bool(shares) and shares[-1] == 1, f"shares must end with 1, got {shown}"),
+        ("shares", does_grow, f"shares must grow from step to step, got {shown}"),
+        ("shares", len(shares) > 1, "shares must have a step below 1; use BlueGreen() to switch at once"),
+    ]
 
 
-def _of_season(plan: d.RolloutDefinition) -> list[tuple[str, bool, str]]:
+def _of_season(plan: d.RolloutDefinition) -> list[Rule]:
     """A season is made of whole blocks."""
     if plan.season_s is None or not (plan.block_s > 0 and math.isfinite(plan.season_s)):
         return []
