@@ -1,0 +1,348 @@
+"""Many simulated rollouts side by side on recorded traffic, judged by the functions that judge real ones.
+
+A rollout is a row of whole cycles drawn from the record (`draw_cycles`: the stationary bootstrap of Politis & Romano
+1994: stretches of random length, so that neighbouring days stay together). What the tests need of each block is summed
+up once (`tabulate`); drawing and judging is then adding (`judge`). Each request of a drawn cycle is compared with the
+requests that came before it in the record, except in the first cycle of a run, whose reference begins with it.
+
+The label verdict of a rollout. One alpha is for the whole rollout, half of it for the guardrails:
+
+    FAIL  at any look: the lower bound of the level is above the margin (at least `min_cycles`; alpha / 4), or the
+          ranking test fails (alpha / 5), or the gross test does (alpha / 20)
+    PASS  at the end of a cycle, after at least `min_cycles`: the upper bound of the level is below the margin, the
+          upper bound of the mean loss of ranking is below its limit, and the ranking test has its least labels
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from headrace.stats.gross import LIMIT, gross_stakes
+from headrace.stats.level import level
+from headrace.stats.losses import BINARY, NUMBER
+from headrace.stats.ranking import BETS, LEAST_LABELS, LEAST_RARER, RankingTest
+from headrace.stats.scores import constant_score, differences
+from headrace.stats.sequential import log_mean_exp
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NEVER = math.inf
+# Parts of a rollout's alpha, and the error rate of a PASS.
+LEVEL_SHARE, RANKING_SHARE, GROSS_SHARE = 0.25, 0.2, 0.05
+PASS_ALPHA = 0.05
+MEAN_STRETCH = 7.0
+MOST_MARGIN, MARGIN_SHARE = 0.01, 0.1
+# Into how many parts the range of numbers is cut to find the best constant.
+PARTS = 50
+# Bounds on what is held at once: runs, and blocks of runs.
+_RUNS, _BLOCKS = 200, 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Labelled requests of two versions, in order of `at_s`, with the scores of both.
+
+    `kind`: of the label. `at_s`: when they were asked, shape (n,). `labels`: places of classes or scaled numbers, all
+    known. `new`, `control`: probabilities, shape (n,) or (n, classes), or scaled numbers; NaN is a failure.
+    """
+
+    kind: str
+    at_s: Floats
+    labels: Floats
+    new: Floats
+    control: Floats
+
+    def __post_init__(self) -> None:
+        if len(self.at_s) and (np.diff(self.at_s) < 0).any():
+            raise ValueError("the requests must be in order of at_s; sort them first")
+        if np.isnan(self.labels).any():
+            raise ValueError("all labels must be known; leave requests without one out")
+
+    @property
+    def classes(self) -> int:
+        """How many classes the label has; 1 for a number."""
+        return {BINARY: 2, NUMBER: 1}.get(self.kind) or self.control.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedSums:
+    """Sums of the ranking test. `wealth`: what is added to the logarithms, shape (cycles, blocks, bets).
+
+    `weights`: shape (cycles, blocks); `gains`: of weight x (loss - limit x skill).
+    """
+
+    wealth: Floats
+    weights: Floats
+    gains: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the tests need of every block, shape (cycles, blocks, ...).
+
+    `requests`: how many. `counts`: labels per class, or per part of the range. `differences`, `most`, `control`: sums
+    of the differences of scores, of the greatest that were possible, and of the control's scores. `gross`: what is
+    added to the logarithms of the gross test, per bet. `warm`: compared with the record before; `cold`: compared with
+    the same cycle only.
+    """
+
+    kind: str
+    requests: Floats
+    counts: Floats
+    differences: Floats
+    most: Floats
+    control: Floats
+    gross: Floats
+    warm: RankedSums
+    cold: RankedSums
+
+    @property
+    def cycles(self) -> int:
+        """How many whole cycles there are."""
+        return self.requests.shape[0]
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks a cycle has."""
+        return self.requests.shape[1]
+
+    @property
+    def difference(self) -> float:
+        """The mean difference of all requests."""
+        return float(self.differences.sum() / max(self.requests.sum(), 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What became of each run, shape (runs,); `NEVER` where it did not come to it.
+
+    `passed`, `level_failed`: after how many cycles the conditions of a PASS, and of a FAIL by level, were first met.
+    `ranking_failed`, `gross_failed`: after how many blocks; `ranking_labels`, `gross_labels`: after how many labels.
+    `blocks`: how many a cycle has.
+    """
+
+    passed: Floats
+    level_failed: Floats
+    ranking_failed: Floats
+    gross_failed: Floats
+    ranking_labels: Floats
+    gross_labels: Floats
+    blocks: int
+
+    @property
+    def failed(self) -> Floats:
+        """After how many cycles a run failed, by whatever came first; parts of a cycle count."""
+        return np.minimum(self.level_failed, self.failed_early / self.blocks)
+
+    @property
+    def failed_early(self) -> Floats:
+        """After how many blocks it failed by ranking or gross."""
+        return np.minimum(self.ranking_failed, self.gross_failed)
+
+    @property
+    def labels_to_early(self) -> Floats:
+        """After how many labels it failed by ranking or gross."""
+        return np.minimum(self.ranking_labels, self.gross_labels)
+
+    def is_passed(self, within: float = NEVER) -> Bools:
+        """Which runs end with a PASS, within so many cycles. Where both come at once, FAIL wins."""
+        return (self.passed <= within) & (self.passed < self.failed) & np.isfinite(self.passed)
+
+    def is_failed(self, within: float = NEVER) -> Bools:
+        """Which runs end with a FAIL, within so many cycles."""
+        return (self.failed <= within) & (self.failed <= self.passed) & np.isfinite(self.failed)
+
+
+def tabulate(
+    traffic: Traffic, cycle_s: float, block_s: float, limit: float, span_s: tuple[float, float] | None = None
+) -> Table:
+    """The sums of every block. Cycles are counted from the begin of `span_s`; one that is not whole is left out.
+
+    `limit`: of the ranking test. `span_s`: begin and end of the record; without it, the begin of the first and the end
+    of the last request's block.
+    """
+    blocks = max(round(cycle_s / block_s), 1)
+    if span_s is None:
+        ends = traffic.at_s[[0, -1]] if len(traffic.at_s) else np.zeros(2)
+        span_s = float(ends[0] // block_s * block_s), float((ends[1] // block_s + 1) * block_s)
+    cycles = int((span_s[1] - span_s[0]) / block_s + 1e-9) // blocks
+    bounds = np.searchsorted(traffic.at_s, span_s[0] + np.arange(cycles * blocks + 1) * block_s)
+    shape = (cycles, blocks)
+    found = differences(traffic.kind, traffic.new, traffic.control, traffic.labels)
+    gross = [gross_stakes(found.seen[a:b]) for a, b in _pairs(bounds)]
+    return Table(
+        kind=traffic.kind,
+        requests=np.diff(bounds).astype(np.float64).reshape(shape),
+        counts=_counts(traffic, bounds, shape),
+        differences=_sums(found.seen, bounds).reshape(shape),
+        most=_sums(found.high, bounds).reshape(shape),
+        control=_sums(found.control, bounds).reshape(shape),
+        gross=np.reshape(gross, (*shape, len(BETS))),
+        warm=_ranked_sums(traffic, bounds, blocks, limit, is_cold=False),
+        cold=_ranked_sums(traffic, bounds, blocks, limit, is_cold=True),
+    )
+
+
+def _ranked_sums(traffic: Traffic, bounds: Ints, blocks: int, limit: float, *, is_cold: bool) -> RankedSums:
+    """Of every block by the ranking test itself; a cold one begins anew with every cycle."""
+    count = len(bounds) - 1
+    wealth, sums = np.zeros((count, len(BETS))), np.zeros((count, 3))
+    test = RankingTest(traffic.kind, traffic.classes, limit, blocks)
+    for block, (a, b) in enumerate(_pairs(bounds)):
+        if is_cold and block % blocks == 0:
+            test = RankingTest(traffic.kind, traffic.classes, limit, blocks)
+        if a == b:
+            continue
+        wealth_before, sums_before = test.wealth, test.sums
+        test.take(block, traffic.new[a:b], traffic.control[a:b], traffic.labels[a:b])
+        wealth[block], sums[block] = test.wealth - wealth_before, test.sums - sums_before
+    shape = (count // blocks, blocks)
+    gains = sums[:, 1] - limit * sums[:, 2]
+    return RankedSums(wealth.reshape(*shape, len(BETS)), sums[:, 0].reshape(shape), gains.reshape(shape))
+
+
+def _pairs(bounds: Ints) -> Iterator[tuple[int, int]]:
+    return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+
+
+def _sums(values: Floats, bounds: Ints) -> Floats:
+    """Of each block, shape (blocks,)."""
+    return np.diff(np.concatenate([[0.0], np.cumsum(values)])[bounds])
+
+
+def _counts(traffic: Traffic, bounds: Ints, shape: tuple[int, int]) -> Floats:
+    """Labels per block and class, or part of the range."""
+    if traffic.kind == NUMBER:
+        places, width = np.clip((traffic.labels * PARTS).astype(np.int64), 0, PARTS - 1), PARTS
+    else:
+        places, width = traffic.labels.astype(np.int64), traffic.classes
+    found = [np.bincount(places[a:b], minlength=width) for a, b in _pairs(bounds)]
+    return np.reshape(np.array(found, dtype=np.float64), (*shape, width))
+
+
+def draw_cycles(
+    rng: np.random.Generator, runs: int, cycles: int, pool: int, mean_stretch: float = MEAN_STRETCH
+) -> Ints:
+    """Cycles of the pool for each run, shape (runs, cycles): stretches of random length that go on at the beginning
+    where the pool ends.
+
+    `pool`: how many cycles there are. `mean_stretch`: the mean length of a stretch, in cycles.
+    """
+    if pool < 1:
+        raise ValueError("there is no whole cycle to draw from; the record must cover at least one")
+    fresh = rng.random((runs, cycles)) < 1 / mean_stretch
+    fresh[:, :1] = True
+    starts = rng.integers(0, pool, (runs, cycles))
+    places = np.arange(cycles)
+    last = np.maximum.accumulate(np.where(fresh, places, 0), axis=1)
+    return (np.take_along_axis(starts, last, axis=1) + places - last) % pool
+
+
+def judge(
+    table: Table, drawn: ArrayLike, margin: float | None = None, min_cycles: int = 14, alpha: float = 0.05
+) -> Trials:
+    """Judge every run at all its looks.
+
+    `drawn`: cycles of the table, shape (runs, cycles). `margin`: None for the default rule, by the labels that each
+    run has at each look. `alpha`: the error rate of a rollout, of which a half is for labels.
+    """
+    cycles = np.asarray(drawn, dtype=np.int64)
+    at_once = max(1, min(_RUNS, _BLOCKS // max(cycles.shape[1] * table.blocks, 1)))
+    parts = [
+        _judge(table, cycles[place : place + at_once], margin, min_cycles, alpha)
+        for place in range(0, len(cycles), at_once)
+    ]
+    names = [one.name for one in fields(Trials) if one.name != "blocks"]
+    joined = {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in parts)]) for name in names}
+    return Trials(**joined, blocks=table.blocks)
+
+
+def _judge(table: Table, drawn: Ints, margin: float | None, min_cycles: int, alpha: float) -> Trials:
+    counts = table.counts[drawn].reshape(len(drawn), -1, table.counts.shape[-1]).cumsum(axis=1)
+    labels = counts.sum(axis=-1)
+    rarer = labels if table.kind == NUMBER else labels - counts.max(axis=-1)
+    has_enough = (labels >= LEAST_LABELS) & (rarer >= LEAST_RARER)
+    ranking = _evidence(_started(table, "wealth", drawn)) >= -math.log(alpha * RANKING_SHARE)
+    ranking &= (_flat(_started(table, "gains", drawn)).cumsum(axis=1) > 0) & has_enough
+    gross = _evidence(table.gross[drawn]) >= -math.log(alpha * GROSS_SHARE)
+    gross &= (_flat(table.differences[drawn]).cumsum(axis=1) > LIMIT * labels) & (labels >= LEAST_LABELS)
+    ends = slice(table.blocks - 1, None, table.blocks)
+    passes, fails = _levels(table, drawn, margin, min_cycles, alpha, counts[:, ends])
+    return Trials(
+        _first(passes & has_enough[:, ends]),
+        _first(fails),
+        _first(ranking),
+        _first(gross),
+        _first(ranking, labels),
+        _first(gross, labels),
+        table.blocks,
+    )
+
+
+def _levels(
+    table: Table, drawn: Ints, margin: float | None, min_cycles: int, alpha: float, counts: Floats
+) -> tuple[Bools, Bools]:
+    """Where the bounds of level and ranking allow a PASS, and where that of the level says FAIL, (runs, cycles) each.
+
+    `counts`: labels per class at the end of each cycle.
+    """
+    requests, sums, control = (
+        _per_cycle(values[drawn]) for values in (table.requests, table.differences, table.control)
+    )
+    weights, gains = (_per_cycle(_started(table, name, drawn)) for name in ("weights", "gains"))
+    passes, fails = np.zeros(drawn.shape, dtype=bool), np.zeros(drawn.shape, dtype=bool)
+    for look in range(max(min_cycles, 1), drawn.shape[1] + 1):
+        found = level(requests[:, :look], sums[:, :look])
+        lost = level(weights[:, :look], gains[:, :look])
+        allowed: ArrayLike = margin if margin is not None else 0.0
+        if margin is None:
+            constant = np.apply_along_axis(partial(constant_score, table.kind), 1, counts[:, look - 1])
+            own = control[:, :look].sum(axis=1) / np.maximum(requests[:, :look].sum(axis=1), 1.0)
+            allowed = default_margin(constant - own)
+        passes[:, look - 1] = (found.high(PASS_ALPHA) < allowed) & (lost.high(PASS_ALPHA) < 0)
+        fails[:, look - 1] = found.low(alpha * LEVEL_SHARE) > allowed
+    return passes, fails
+
+
+def default_margin(gain: ArrayLike) -> Floats:
+    """The margin where none is declared. `gain`: by how much the control's mean score is better than a constant's.
+
+    >>> default_margin([0.2, 0.03, -0.1]).round(4).tolist()
+    [0.01, 0.003, 0.0]
+    """
+    return np.clip(MARGIN_SHARE * np.asarray(gain, dtype=np.float64), 0.0, MOST_MARGIN)
+
+
+def _started(table: Table, name: str, drawn: Ints) -> Floats:
+    """A sum of the ranking test of drawn cycles: of the first one as if nothing was before it."""
+    found = getattr(table.warm, name)[drawn]
+    found[:, :1] = getattr(table.cold, name)[drawn[:, :1]]
+    return found
+
+
+def _evidence(wealth: Floats) -> Floats:
+    """The logarithm of the evidence after each block, shape (runs, blocks)."""
+    return log_mean_exp(wealth.reshape(len(wealth), -1, wealth.shape[-1]).cumsum(axis=1))
+
+
+def _flat(values: Floats) -> Floats:
+    return values.reshape(len(values), -1)
+
+
+def _per_cycle(values: Floats) -> Floats:
+    return values.sum(axis=2)
+
+
+def _first(hits: Bools, values: Floats | None = None) -> Floats:
+    """The number of the first hit of each run, counted from 1, or the value there."""
+    if not hits.shape[1]:
+        return np.full(len(hits), NEVER)
+    place = hits.argmax(axis=1)
+    found = place + 1.0 if values is None else np.take_along_axis(values, place[:, None], axis=1)[:, 0]
+    return np.where(hits.any(axis=1), found, NEVER)
