@@ -10,9 +10,11 @@ from services.monitor.tests.test_rollout_analysis import HOUR, NEW, OLD
 from services.monitor.tests.watched import DAY, PROJECT
 
 from headrace.events.registry import (
+    RollbackWindowBegun,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
+    RolloutCompleted,
     Route,
     VersionApproved,
 )
@@ -198,3 +200,37 @@ def test_what_came_too_late_is_reported_once() -> None:
     assert (again.watched["d"].report_late(), again.watched["d"].windows.closed_to_s) == ((0, 0), 10 * DAY)
     gone = again.redeclare([])
     assert (gone.gone, gone.set_up, again.watched, list(again.memories)) == (("d",), (), {}, ["d"])
+
+
+# after a switch
+
+
+def test_after_a_switch_without_a_clock_the_window_begins_with_the_clock_of_the_first_verdict() -> None:
+    found, window_s = rollouts(), D.rollout.rollback_window_s
+    look(found)
+    found.on_registry_fact(RolloutAdvanced("d", "r1", NEW, "switched", 1.0, 1, None), "corr")
+    found.on_registry_fact(RolloutCompleted("d", "r1", NEW, 0.0, has_clock=False), "corr")
+    far_s = 3 * window_s
+    reached, remembered = look(found, 1.0, far_s)
+    assert (reached.verdict.clock_s, remembered.memory.until_s, remembered.memory.ended) == (far_s, None, False)
+    found.on_registry_fact(RollbackWindowBegun("d", "another", NEW, 1.0), "corr")
+    found.on_registry_fact(RollbackWindowBegun("d", "r1", NEW, far_s), "corr")
+    look(found, 2.0, far_s + window_s)
+    (remembered,) = [one for one in look(found, 1e6, far_s + window_s) if isinstance(one, RolloutRemembered)]
+    assert (remembered.memory.until_s, remembered.memory.share, remembered.memory.ended) == (
+        far_s + window_s,
+        1.0,
+        False,
+    )
+
+
+def test_the_last_verdict_comes_when_the_window_is_over() -> None:
+    found = rollouts()
+    look(found)
+    found.on_registry_fact(RolloutCompleted("d", "r1", NEW, 10.0), "corr")
+    over_s = 10.0 + D.rollout.rollback_window_s
+    look(found, 1.0, over_s)
+    assert look(found, 2.0, over_s) == []
+    reached, remembered = look(found, 3.0, over_s + 1.0)
+    assert (reached.verdict.clock_s, remembered.memory.ended) == (over_s + 1.0, True)
+    assert look(found, 1e6, over_s + 2.0) == []

@@ -110,11 +110,20 @@ class Bench:
                     return found[-1]
                 await asyncio.sleep(0.01)
 
-    async def judge(self, clock_s: float, *, labels: str = PASS, number: int = 0) -> str:
+    async def judge(self, clock_s: float, *, labels: str = PASS, number: int = 0, unlabelled: bool = False) -> str:
         started = (await self.until(RolloutStarted)).event
         evidence = (Evidence("brier", "label", FAIL, 0.4, 0.01),) if labels == FAIL else ()
         given = VerdictGiven(
-            "d", started.rollout, started.version, number, PASS, labels, clock_s, step_decisions=9, evidence=evidence
+            "d",
+            started.rollout,
+            started.version,
+            number,
+            PASS,
+            labels,
+            clock_s,
+            step_decisions=9,
+            evidence=evidence,
+            unlabelled=unlabelled,
         )
         return await self.send("monitor.verdicts", "d", given)
 

@@ -13,6 +13,7 @@ from headrace.events.registry import (
     ResumeRollout,
     RetryRollout,
     RollBack,
+    RollbackWindowBegun,
     RolledBack,
     RolloutQueued,
     RolloutStarted,
@@ -21,10 +22,13 @@ from headrace.events.registry import (
     TimedOut,
 )
 from headrace.events.verdicts import FAIL, UNMEASURED
+from headrace.log.topics import Topics
 from headrace.testing.registry import CANARY, HOUR_S, folded, registered, verdict
 from headrace_registry.core.machine import Unloadable, Warmed
 from headrace_registry.core.rollout import on_message
 
+TOPICS = Topics.load()
+ON_THE_TOPIC = set(TOPICS.rule(TOPICS.name("registry.facts")).types)
 BLUE_GREEN = RolloutDefinition("blue_green")
 AB_TEST = RolloutDefinition("ab_test", shares=(0.5,), duration_s=HOUR_S, winner="rule")
 SHADOW = RolloutDefinition("shadow", duration_s=HOUR_S)
@@ -50,6 +54,7 @@ class Machine:
         step = on_message(self.state, "d", message, ident, self.plan)
         assert step.state == folded(self.state, step.facts)
         facts = list(step.facts)
+        assert set(names(facts)) <= ON_THE_TOPIC
         self._check_names(message, ident, facts)
         self.state, self.facts = step.state, self.facts + facts
         return facts
@@ -81,6 +86,13 @@ class Machine:
                     assert (fact.version, fact.to) == (before.aliases["champion"], before.aliases["previous"])
                 case RolloutQueued():
                     assert fact.version == message.version
+                case RollbackWindowBegun():
+                    last = before.last
+                    assert (fact.rollout, fact.version, last.has_clock) == (
+                        last.rollout.id,
+                        last.rollout.version,
+                        False,
+                    )
                 case _:
                     assert (fact.rollout, fact.version) == (running.id, running.version)
             state = folded(state, [fact])

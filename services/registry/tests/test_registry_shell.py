@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from headrace.events.registry import (
     AbortRollout,
+    ApprovalAwaited,
     ApproveVersion,
     ArchiveVersion,
     CardWritten,
@@ -15,15 +16,17 @@ from headrace.events.registry import (
     RolloutAborted,
     RolloutCompleted,
     RolloutPaused,
+    RolloutQueued,
     RolloutStarted,
     Route,
     RouteChanged,
     StartRollout,
     TimedOut,
+    VersionApproved,
     VersionDeleted,
     VersionRegistered,
 )
-from headrace.events.verdicts import FAIL
+from headrace.events.verdicts import FAIL, INCONCLUSIVE, UNMEASURED
 from headrace.models import artifacts
 from headrace.testing.registry import command
 from headrace_registry.core.card import write_card
@@ -62,6 +65,36 @@ async def test_a_rollout_goes_on_where_it_was_after_a_restart(bench: Bench) -> N
     assert (route.event.shares, route.event.champion) == ({1: 1.0}, 1)
     idents = [message.envelope.id for message in await bench.read("registry.facts")]
     assert len(idents) == len(set(idents))
+
+
+async def test_an_approval_is_waited_for_across_a_restart_and_switches_with_the_next_verdict(bench: Bench) -> None:
+    async with bench.running():
+        await bench.start_canary()
+        await bench.judge(HOUR_S, labels=UNMEASURED, unlabelled=True)
+        awaited = await bench.until(ApprovalAwaited)
+    assert (awaited.event.version, awaited.event.clock_s) == (2, HOUR_S)
+    async with bench.running():
+        await bench.judge(HOUR_S + 1.0, labels=UNMEASURED, unlabelled=True)
+        await bench.send("registry.commands", "d", ApproveVersion("d", 2, "fine", "ann"))
+        await bench.until(VersionApproved)
+        cause = await bench.judge(HOUR_S + 2.0, labels=UNMEASURED, unlabelled=True)
+        completed = await bench.until(RolloutCompleted, lambda fact: fact.version == 2)
+        facts = [m.event for m in await bench.read("registry.facts")]
+    assert (completed.event.clock_s, completed.envelope.causation_id) == (HOUR_S + 2.0, cause)
+    assert completed.event.reason.startswith("approved by ann: ")
+    assert len([fact for fact in facts if isinstance(fact, ApprovalAwaited)]) == 1
+
+
+async def test_a_newer_version_takes_the_place_of_an_open_rollout_in_one_batch_of_facts(bench: Bench) -> None:
+    async with bench.running():
+        await bench.start_canary()
+        await bench.register(b"newer")
+        await bench.until(RolloutQueued)
+        cause = await bench.judge(HOUR_S, labels=INCONCLUSIVE)
+        started = await bench.until(RolloutStarted, lambda fact: fact.version == 3)
+        aborted = await bench.until(RolloutAborted)
+    assert (aborted.event.version, aborted.event.cause, aborted.event.harmful) == (2, "superseded", False)
+    assert (started.event.by, started.envelope.causation_id, aborted.envelope.causation_id) == ("trainer", cause, cause)
 
 
 async def test_without_verdicts_a_rollout_is_paused_and_then_aborted_while_requests_are_decided(bench: Bench) -> None:

@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from services.registry.tests.rollout_machine import BLUE_GREEN, Machine
+from services.registry.tests.rollout_machine import BLUE_GREEN, Machine, names
 
 from headrace.events.registry import (
     CommandRefused,
     PromoteRollout,
     RollBack,
+    RollbackWindowBegun,
     RolledBack,
 )
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, UNMEASURED
-from headrace.testing.registry import CANARY, HOUR_S
+from headrace.testing.registry import CANARY, HOUR_S, folded
 from headrace_registry.core.machine import Unloadable, Warmed
 
 
@@ -35,11 +36,47 @@ def test_a_blue_green_switch_is_taken_back_by_either_kind_of_evidence(shadow_pre
     machine.start(2)
     machine.take(Warmed())
     assert (machine.route.shares, machine.route.shadows) == ({2: 1.0}, (1,) if shadow_previous else ())
-    assert machine.judge(1.0) == []
+    window = RollbackWindowBegun("d", machine.entry.last.rollout.id, 2, 1.0)
+    assert machine.judge(1.0) == [window]
     assert machine.judge(2.0, labels=INCONCLUSIVE, guardrails=UNMEASURED) == []
     rolled, moved, changed = machine.judge(3.0, **changes)
     assert (rolled.version, rolled.to, moved.version, changed.route.shares) == (2, 1, 1, {1: 1.0})
     assert machine.entry.stages[2] == "rejected"
+
+
+def test_a_window_without_a_clock_begins_with_the_first_verdict_that_has_one() -> None:
+    """The version was imported: when it was trained is not known, and the deployment's clock stands at a day in 2026."""
+    now_s, window_s = 1.78e9, BLUE_GREEN.rollback_window_s
+    machine = Machine(plan=BLUE_GREEN)
+    machine.start(2)
+    *_, completed = machine.take(Warmed())
+    assert (completed.clock_s, completed.has_clock) == (0.0, False)
+    assert machine.judge(0.0, has_clock=False) == []
+    assert not machine.entry.last.has_clock
+    (begun,) = machine.judge(now_s)
+    assert (begun.clock_s, machine.entry.last.clock_s, machine.entry.last.has_clock) == (now_s, now_s, True)
+    late = RollbackWindowBegun("d", begun.rollout, 2, now_s + 9.0)
+    assert folded(machine.state, [late]).entry("d").last == machine.entry.last
+    assert isinstance(machine.judge(now_s + window_s, labels=FAIL)[0], RolledBack)
+
+
+def test_harm_in_the_first_verdict_after_a_switch_rolls_back() -> None:
+    for has_clock in (True, False):
+        machine = Machine(plan=BLUE_GREEN)
+        machine.start(2)
+        machine.take(Warmed())
+        facts = machine.judge(5.0, guardrails=FAIL, has_clock=has_clock)
+        begun = ["rollback.window.begun"] if has_clock else []
+        assert names(facts) == [*begun, "rolled.back", "alias.moved", "route.changed"]
+
+
+def test_a_promotion_by_hand_has_its_whole_window() -> None:
+    machine = Machine().canary()
+    machine.take(PromoteRollout("d", 2, "r", "ann"))
+    late_s = 400 * 24 * HOUR_S
+    (begun,) = machine.judge(late_s)
+    assert begun.clock_s == late_s
+    assert isinstance(machine.judge(late_s + CANARY.rollback_window_s, labels=FAIL)[0], RolledBack)
 
 
 def test_a_blue_green_switch_keeps_its_shadow_when_the_window_is_over_and_is_final() -> None:

@@ -67,17 +67,17 @@ def test_a_switch_without_a_verdict_goes_by_the_newest_request_that_the_version_
     started, _ = machine.start(4)
     first, *_, changed, completed = machine.take(Warmed())
     assert first == RolloutAdvanced("d", started.rollout, 4, "switched", 1.0, 0, None)
-    assert completed == RolloutCompleted("d", started.rollout, 4, 70.0, True, "r", ())
+    assert completed == RolloutCompleted("d", started.rollout, 4, 70.0, True, "r", (), has_clock=False)
     assert changed.route.reason == "better"
 
 
-def test_an_operator_promotes_by_the_clock_of_the_step() -> None:
+def test_an_operator_promotes_without_a_clock() -> None:
     machine = Machine().canary()
     of = ident(machine)
     facts = machine.take(PromoteRollout("d", 2, "it is time", "ann"))
     why = "promoted by ann: it is time"
-    assert facts[0] == RolloutAdvanced("d", of, 2, "switched", 1.0, 1, HOUR_S)
-    assert facts[-1] == RolloutCompleted("d", of, 2, HOUR_S, True, why)
+    assert facts[0] == RolloutAdvanced("d", of, 2, "switched", 1.0, 1, None)
+    assert facts[-1] == RolloutCompleted("d", of, 2, HOUR_S, True, why, has_clock=False)
     assert {fact.reason for fact in facts if isinstance(fact, AliasMoved)} == {why}
 
 

@@ -14,6 +14,7 @@ from headrace.events.registry import (
     ArchiveVersion,
     PromoteRollout,
     RollBack,
+    RollbackWindowBegun,
     RolloutAborted,
     RolloutAdvanced,
     RolloutCompleted,
@@ -122,6 +123,8 @@ def test_no_history_revives_an_ended_rollout_or_skips_a_step(history: list, plan
             assert ident not in started
             assert not started or started[-1] in over
             started.append(ident)
+        elif isinstance(fact, RollbackWindowBegun):
+            assert (ident, ident in over) == (started[-1], True)
         elif ident is not None:
             assert ident == started[-1]
             assert ident not in over

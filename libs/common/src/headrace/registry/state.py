@@ -21,6 +21,7 @@ from headrace.events.registry import (
     ApprovalAwaited,
     CommandRefused,
     ModelVersion,
+    RollbackWindowBegun,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -79,7 +80,7 @@ class Rollout:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The newest rollout that ended. `outcome`: `promoted`, `completed`, `aborted` or `rolled_back`; `clock_s`: when it
-    ended.
+    ended, by the deployment's clock. `has_clock`: see `RolloutCompleted`.
     """
 
     rollout: Rollout
@@ -87,6 +88,7 @@ class Ended:
     reason: str = ""
     is_harmful: bool = False
     clock_s: float = 0.0
+    has_clock: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,8 @@ def _apply_to_rollout(entry: Entry, fact: Any) -> Entry:
         return entry if fact.rollout in entry.ended or rollout is not None else _started(entry, fact)
     if isinstance(fact, RolledBack):
         return _rolled_back(entry, fact)
+    if isinstance(fact, RollbackWindowBegun):
+        return _window_begun(entry, fact)
     if rollout is None or getattr(fact, "rollout", None) != rollout.id:
         return entry
     match fact:
@@ -265,7 +269,7 @@ def _apply_to_rollout(entry: Entry, fact: Any) -> Entry:
             return replace(entry, rollout=replace(rollout, standing=RUNNING, reason=""))
         case RolloutCompleted(promoted=promoted):
             outcome = "promoted" if promoted else "completed"
-            return _over(entry, Ended(rollout, outcome, fact.reason, False, fact.clock_s))
+            return _over(entry, Ended(rollout, outcome, fact.reason, False, fact.clock_s, fact.has_clock))
         case RolloutAborted(harmful=harmful):
             return _over(entry, Ended(rollout, "aborted", fact.reason, harmful, fact.clock_s or 0.0))
         case _:
@@ -298,6 +302,14 @@ def _over(entry: Entry, ended: Ended) -> Entry:
     if ended.outcome == "promoted":
         return over
     return _rejected(over, rollout.version) if ended.is_harmful else _staged(over, rollout.version, "registered")
+
+
+def _window_begun(entry: Entry, fact: RollbackWindowBegun) -> Entry:
+    """The instant of the last switch is known now."""
+    last = entry.last
+    if last is None or last.has_clock or last.rollout.id != fact.rollout:
+        return entry
+    return replace(entry, last=replace(last, clock_s=fact.clock_s, has_clock=True))
 
 
 def _rolled_back(entry: Entry, fact: RolledBack) -> Entry:

@@ -14,6 +14,7 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import (
+    RollbackWindowBegun,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -33,7 +34,7 @@ from headrace_monitor.core.rollout_requests import Seen
 _DECISIONS_UNWRITTEN = 5000
 _ROUTES_KEPT = 20
 
-_Fact = RolloutStarted | RolloutAdvanced | RolloutCompleted | RolloutAborted | RolledBack
+_Fact = RolloutStarted | RolloutAdvanced | RolloutCompleted | RollbackWindowBegun | RolloutAborted | RolledBack
 
 RolloutStep = Step["Rollouts", RolloutFact]
 Facts = tuple[RolloutFact, ...]
@@ -110,8 +111,13 @@ class Rollouts:
         match fact:
             case RolloutAdvanced():
                 analysis.on_advanced(fact)
+            case RolloutCompleted(promoted=True, has_clock=False) if analysis.plan.rollback_window_s > 0:
+                # It is judged on; until when is known as soon as the registry has read a verdict with a clock.
+                self._verdict_at_s[fact.deployment] = -math.inf
             case RolloutCompleted():
                 analysis.on_completed(fact)
+            case RollbackWindowBegun():
+                analysis.on_completed(RolloutCompleted(fact.deployment, fact.rollout, fact.version, fact.clock_s))
             case RolloutAborted() | RolledBack():
                 analysis.end()
 
@@ -165,7 +171,10 @@ class Rollouts:
         self, name: str, analysis: RolloutAnalysis, clock_of: ClockOf, now_s: float, replay_from: ReplayFrom
     ) -> Facts:
         facts: list[RolloutFact] = []
-        clock_s, is_silent = clock_of(name), self._is_silent(name, now_s)
+        clock_s, until_s = clock_of(name), analysis.state.until_s
+        # The verdict after the rollback window is the last one: by it the registry ends what the window was for.
+        is_last = until_s is not None and math.isfinite(clock_s) and clock_s > until_s
+        is_silent = self._is_silent(name, now_s) or is_last
         if is_silent:
             # NB: noted before the look: what raises there is tried again a while later, and not with the next tick.
             self._verdict_at_s[name] = now_s

@@ -121,7 +121,7 @@ def on_promote(state: Registry, command: PromoteRollout, about: About) -> Step[R
     if rollout.step == WARMING:
         return refused(state, command, about.ident, why_not(entry, WARMING))
     reason = f"promoted by {command.by}: {command.reason}"
-    return step_of(state, switched(entry, about.deployment, rollout, reason, (), rollout.since_s))
+    return step_of(state, switched(entry, about.deployment, rollout, reason, (), None))
 
 
 def on_roll_back(state: Registry, command: RollBack, about: About) -> Step[Registry, Fact]:

@@ -73,7 +73,10 @@ def followed(entry: Entry, deployment: str, rollout: Rollout, chosen: Next, verd
 def switched(
     entry: Entry, deployment: str, rollout: Rollout, reason: str, evidence: Sequence[Evidence], clock_s: float | None
 ) -> Facts:
-    """The version becomes champion with all traffic, and the rollout is completed. `clock_s`: the deployment's clock, None where no verdict has one."""
+    """The version becomes champion with all traffic, and the rollout is completed.
+
+    `clock_s`: the deployment's clock, None where no verdict led to the switch: its rollback window begins with the next verdict.
+    """
     aliases, new, old = entry.aliases, rollout.version, entry.aliases.get("champion")
     why = entry.versions[new].reason if rollout.plan.policy == "blue_green" else reason
     at_s = clock_s if clock_s is not None else _clock_s(entry, rollout)
@@ -83,7 +86,8 @@ def switched(
         facts.append(AliasMoved(deployment, "previous", old, aliases.get("previous"), why))
     facts.append(AliasMoved(deployment, "champion", new, old, why))
     facts.append(RouteChanged(deployment, routes.switched(entry, deployment, rollout, why)))
-    facts.append(RolloutCompleted(deployment, rollout.id, new, at_s, True, reason, tuple(evidence)))
+    has_clock = clock_s is not None
+    facts.append(RolloutCompleted(deployment, rollout.id, new, at_s, True, reason, tuple(evidence), has_clock))
     return facts
 
 

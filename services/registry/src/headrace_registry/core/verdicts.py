@@ -1,6 +1,6 @@
 """What follows from a verdict of the monitor, by the phase in which it comes."""
 
-from headrace.events.registry import RolloutResumed, RouteChanged
+from headrace.events.registry import RollbackWindowBegun, RolloutResumed, RouteChanged
 from headrace.events.verdicts import VerdictGiven
 from headrace.registry.state import Ended, Entry, Registry, Rollout
 from headrace.step import Step
@@ -44,19 +44,24 @@ def on_verdict_while_unjudged(state: Registry, verdict: VerdictGiven, about: Abo
 
 
 def on_verdict_when_idle(state: Registry, verdict: VerdictGiven, about: About) -> Step[Registry, Fact]:
-    """After a promotion the version is judged while the rollback window lasts."""
+    """After a promotion the version is judged while the rollback window lasts: from the switch, or from the first verdict after it
+    where no verdict led to the switch.
+    """
     entry = state.entry(about.deployment)
     last = _promoted(entry, verdict)
     if last is None:
         return step_of(state)
-    if verdict.has_clock and verdict.clock_s - last.clock_s > last.rollout.plan.rollback_window_s:
+    begun: list[Fact] = []
+    if verdict.has_clock and not last.has_clock:
+        begun.append(RollbackWindowBegun(about.deployment, last.rollout.id, verdict.version, verdict.clock_s))
+    elif verdict.has_clock and verdict.clock_s - last.clock_s > last.rollout.plan.rollback_window_s:
         return step_of(state, _unpaired(entry, about.deployment, last.rollout))
     harm = harm_of(verdict)
     if harm is None or not entry.may_serve(entry.aliases.get("previous")):
-        return step_of(state)
+        return step_of(state, begun)
     clock_s = verdict.clock_s if verdict.has_clock else None
     facts = rolled_back(entry, about.deployment, verdict.version, harm.reason, "monitor", failing(verdict), clock_s)
-    return step_of(state, facts)
+    return step_of(state, [*begun, *facts])
 
 
 def _unpaired(entry: Entry, deployment: str, rollout: Rollout) -> list[RouteChanged]:

@@ -21,6 +21,7 @@ from headrace.events.registry.commands import (
 )
 from headrace.events.registry.rollout_facts import (
     ApprovalAwaited,
+    RollbackWindowBegun,
     RolledBack,
     RolloutAborted,
     RolloutAdvanced,
@@ -76,6 +77,7 @@ __all__ = [
     "ResumeRollout",
     "RetryRollout",
     "RollBack",
+    "RollbackWindowBegun",
     "RolledBack",
     "RolloutAborted",
     "RolloutAdvanced",

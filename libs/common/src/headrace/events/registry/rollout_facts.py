@@ -93,7 +93,8 @@ class RolloutResumed(msgspec.Struct, frozen=True):
 
 
 class RolloutCompleted(msgspec.Struct, frozen=True):
-    """The rollout reached its end. `clock_s`: the deployment's clock.
+    """The rollout reached its end. `clock_s`: the deployment's clock. `has_clock`: False for a switch without a
+    verdict, by an operator or of a warm version: `clock_s` is then an instant before it, see `RollbackWindowBegun`.
 
     `promoted`: the version is champion and takes all traffic. It is False at the end of a shadow, and of an A/B test
     that the control won.
@@ -106,6 +107,16 @@ class RolloutCompleted(msgspec.Struct, frozen=True):
     promoted: bool = True
     reason: str = ""
     evidence: tuple[Evidence, ...] = ()
+    has_clock: bool = True
+
+
+class RollbackWindowBegun(msgspec.Struct, frozen=True):
+    """The first verdict after a switch without a clock has come: the rollback window lasts from its clock on."""
+
+    deployment: str
+    rollout: str
+    version: int
+    clock_s: float
 
 
 class RolloutAborted(msgspec.Struct, frozen=True):
