@@ -10,7 +10,7 @@ from headrace.stats.gross import GrossTest
 from headrace.stats.level import level
 from headrace.stats.ranking import RankingTest
 from headrace.stats.scores import constant_score, differences
-from headrace.stats.trials import NEVER, Table, Traffic, Trials, draw_cycles, judge, tabulate
+from headrace.stats.trials import NEVER, Table, Traffic, Trials, draw_cycles, judge, tabulate, tabulate_blocks
 
 CYCLE_S, BLOCK_S, LIMIT = 4.0, 1.0, 0.4
 BLOCKS = 4
@@ -129,13 +129,26 @@ def test_the_default_margin_is_made_of_the_labels_at_each_look(traffic: Traffic)
     assert judge(table, in_order(table), min_cycles=7).level_failed[0] == failed[0]
 
 
-def test_a_control_that_is_no_better_than_a_constant_leaves_no_margin() -> None:
+def test_a_control_that_is_no_better_than_a_constant_leaves_no_margin_and_the_level_decides_nothing() -> None:
     traffic = binary()
-    constant = np.full(len(traffic.labels), traffic.labels.mean())
-    table = table_of(Traffic("binary", traffic.at_s, traffic.labels, constant + 0.1, constant))
-    assert table.difference == pytest.approx(0.01)
+    constant = np.full(len(traffic.labels), traffic.labels.mean() + 0.01)
+    table = table_of(Traffic("binary", traffic.at_s, traffic.labels, constant + 0.4, constant))
     found = judge(table, in_order(table))
-    assert (found.passed[0], found.level_failed[0]) == (NEVER, judge(table, in_order(table), 0.0).level_failed[0])
+    assert (found.passed[0], found.level_failed[0]) == (NEVER, NEVER)
+    assert np.isfinite(judge(table, in_order(table), 0.005).level_failed[0])
+
+
+def test_blocks_that_are_made_one_by_one_give_the_same_table() -> None:
+    traffic = binary(4)
+    blocks = (
+        (traffic.new[n : n + 10], traffic.control[n : n + 10], traffic.labels[n : n + 10]) for n in range(0, 155, 10)
+    )
+    found, whole = tabulate_blocks("binary", 2, blocks, BLOCKS, LIMIT), table_of(traffic)
+    assert found.cycles == 4
+    assert found.differences.tolist() == whole.differences.tolist()
+    assert found.warm.wealth.tolist() == whole.warm.wealth.tolist()
+    few = [(np.array([0.5]), np.array([0.2]), np.array([1.0]))] * 7
+    assert tabulate_blocks("binary", 2, few, BLOCKS, LIMIT).requests.tolist() == [[1.0] * 4]
 
 
 def test_the_sums_of_a_table_are_those_of_its_blocks() -> None:

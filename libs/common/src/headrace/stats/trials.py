@@ -14,9 +14,10 @@ The label verdict of a rollout. One alpha is for the whole rollout, half of it f
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,7 @@ from headrace.stats.sequential import log_mean_exp
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Block = tuple[Floats, Floats, Floats]
 
 NEVER = math.inf
 # Parts of a rollout's alpha, and the error rate of a PASS.
@@ -167,63 +169,72 @@ def tabulate(
     `limit`: of the ranking test. `span_s`: begin and end of the record; without it, the begin of the first and the end
     of the last request's block.
     """
-    blocks = max(round(cycle_s / block_s), 1)
+    per_cycle = max(round(cycle_s / block_s), 1)
     if span_s is None:
         ends = traffic.at_s[[0, -1]] if len(traffic.at_s) else np.zeros(2)
         span_s = float(ends[0] // block_s * block_s), float((ends[1] // block_s + 1) * block_s)
-    cycles = int((span_s[1] - span_s[0]) / block_s + 1e-9) // blocks
-    bounds = np.searchsorted(traffic.at_s, span_s[0] + np.arange(cycles * blocks + 1) * block_s)
-    shape = (cycles, blocks)
-    found = differences(traffic.kind, traffic.new, traffic.control, traffic.labels)
-    gross = [gross_stakes(found.seen[a:b]) for a, b in _pairs(bounds)]
-    return Table(
-        kind=traffic.kind,
-        requests=np.diff(bounds).astype(np.float64).reshape(shape),
-        counts=_counts(traffic, bounds, shape),
-        differences=_sums(found.seen, bounds).reshape(shape),
-        most=_sums(found.high, bounds).reshape(shape),
-        control=_sums(found.control, bounds).reshape(shape),
-        gross=np.reshape(gross, (*shape, len(BETS))),
-        warm=_ranked_sums(traffic, bounds, blocks, limit, is_cold=False),
-        cold=_ranked_sums(traffic, bounds, blocks, limit, is_cold=True),
-    )
+    cycles = int((span_s[1] - span_s[0]) / block_s + 1e-9) // per_cycle
+    bounds = np.searchsorted(traffic.at_s, span_s[0] + np.arange(cycles * per_cycle + 1) * block_s).tolist()
+    blocks = ((traffic.new[a:b], traffic.control[a:b], traffic.labels[a:b]) for a, b in pairwise(bounds))
+    return tabulate_blocks(traffic.kind, traffic.classes, blocks, per_cycle, limit)
 
 
-def _ranked_sums(traffic: Traffic, bounds: Ints, blocks: int, limit: float, *, is_cold: bool) -> RankedSums:
-    """Of every block by the ranking test itself; a cold one begins anew with every cycle."""
-    count = len(bounds) - 1
-    wealth, sums = np.zeros((count, len(BETS))), np.zeros((count, 3))
-    test = RankingTest(traffic.kind, traffic.classes, limit, blocks)
-    for block, (a, b) in enumerate(_pairs(bounds)):
-        if is_cold and block % blocks == 0:
-            test = RankingTest(traffic.kind, traffic.classes, limit, blocks)
-        if a == b:
-            continue
-        wealth_before, sums_before = test.wealth, test.sums
-        test.take(block, traffic.new[a:b], traffic.control[a:b], traffic.labels[a:b])
-        wealth[block], sums[block] = test.wealth - wealth_before, test.sums - sums_before
-    shape = (count // blocks, blocks)
-    gains = sums[:, 1] - limit * sums[:, 2]
-    return RankedSums(wealth.reshape(*shape, len(BETS)), sums[:, 0].reshape(shape), gains.reshape(shape))
+def tabulate_blocks(kind: str, classes: int, blocks: Iterable[Block], per_cycle: int, limit: float) -> Table:
+    """The same of blocks in order, each the new version's scores, its control's, and the labels. They can be made one
+    after the other, and need not be in memory together.
+
+    `classes`: see `Traffic`. `per_cycle`: how many blocks make a cycle.
+    """
+    width = PARTS if kind == NUMBER else classes
+    sums: list[Floats] = []
+    counts: list[Ints] = []
+    gross: list[Floats] = []
+    warm, cold = _Ranked(kind, classes, limit, per_cycle), _Ranked(kind, classes, limit, per_cycle)
+    for number, (new, control, labels) in enumerate(blocks):
+        if number % per_cycle == 0:
+            cold.begin()
+        found = differences(kind, new, control, labels)
+        sums.append(np.array([len(labels), found.seen.sum(), found.high.sum(), found.control.sum()]))
+        places = np.clip(labels * width, 0, width - 1) if kind == NUMBER else labels
+        counts.append(np.bincount(places.astype(np.int64), minlength=width))
+        gross.append(gross_stakes(found.seen))
+        warm.take(number, new, control, labels)
+        cold.take(number, new, control, labels)
+    shape = (len(sums) // per_cycle, per_cycle)
+    requests, seen, most, own = np.moveaxis(_by_cycle(sums, shape, 4), -1, 0)
+    by_class, staked = _by_cycle(counts, shape, width), _by_cycle(gross, shape, len(BETS))
+    return Table(kind, requests, by_class, seen, most, own, staked, warm.sums(shape), cold.sums(shape))
 
 
-def _pairs(bounds: Ints) -> Iterator[tuple[int, int]]:
-    return zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+def _by_cycle(values: Sequence[NDArray], shape: tuple[int, int], width: int) -> Floats:
+    """Values of blocks, each of shape (width,), as an array of whole cycles."""
+    return np.reshape(np.array(values[: shape[0] * shape[1]], dtype=np.float64), (*shape, width))
 
 
-def _sums(values: Floats, bounds: Ints) -> Floats:
-    """Of each block, shape (blocks,)."""
-    return np.diff(np.concatenate([[0.0], np.cumsum(values)])[bounds])
+class _Ranked:
+    """What every block adds to the ranking test."""
 
+    def __init__(self, kind: str, classes: int, limit: float, per_cycle: int) -> None:
+        self._new = partial(RankingTest, kind, classes, limit, per_cycle)
+        self._limit, self._rows = limit, list[Floats]()
+        self.begin()
 
-def _counts(traffic: Traffic, bounds: Ints, shape: tuple[int, int]) -> Floats:
-    """Labels per block and class, or part of the range."""
-    if traffic.kind == NUMBER:
-        places, width = np.clip((traffic.labels * PARTS).astype(np.int64), 0, PARTS - 1), PARTS
-    else:
-        places, width = traffic.labels.astype(np.int64), traffic.classes
-    found = [np.bincount(places[a:b], minlength=width) for a, b in _pairs(bounds)]
-    return np.reshape(np.array(found, dtype=np.float64), (*shape, width))
+    def begin(self) -> None:
+        """Begin anew, with an empty reference."""
+        self._test = self._new()
+
+    def take(self, block: int, new: Floats, control: Floats, labels: Floats) -> None:
+        """Take a block; one without requests adds nothing."""
+        wealth, sums = self._test.wealth, self._test.sums
+        if len(labels):
+            self._test.take(block, new, control, labels)
+        weight, loss, skill = self._test.sums - sums
+        self._rows.append(np.array([weight, loss - self._limit * skill, *(self._test.wealth - wealth)]))
+
+    def sums(self, shape: tuple[int, int]) -> RankedSums:
+        """All of it, by cycle."""
+        found = _by_cycle(self._rows, shape, 2 + len(BETS))
+        return RankedSums(found[..., 2:], found[..., 0], found[..., 1])
 
 
 def draw_cycles(
@@ -311,12 +322,15 @@ def _levels(
 
 
 def default_margin(gain: ArrayLike) -> Floats:
-    """The margin where none is declared. `gain`: by how much the control's mean score is better than a constant's.
+    """The margin where none is declared; NaN, which nothing passes and nothing fails, without a gain.
+
+    `gain`: by how much the control's mean score is better than that of the best constant answer.
 
     >>> default_margin([0.2, 0.03, -0.1]).round(4).tolist()
-    [0.01, 0.003, 0.0]
+    [0.01, 0.003, nan]
     """
-    return np.clip(MARGIN_SHARE * np.asarray(gain, dtype=np.float64), 0.0, MOST_MARGIN)
+    found = np.asarray(gain, dtype=np.float64)
+    return np.where(found > 0, np.minimum(MARGIN_SHARE * found, MOST_MARGIN), np.nan)
 
 
 def _started(table: Table, name: str, drawn: Ints) -> Floats:
