@@ -161,5 +161,9 @@ def test_the_scores_of_two_regressions_are_compared_within_the_declared_range() 
     (verdict,) = analysis.look(500 * 60.0).facts
     (distance,) = [found for found in verdict.evidence if found.metric == "distribution"]
     assert (distance.verdict, distance.measured) == ("FAIL", 1.0)
-    (labels,) = [found for found in verdict.evidence if found.kind == "label"]
-    assert (labels.verdict, labels.detail) == ("UNMEASURED", "no label judges it")
+    (level,) = [found for found in verdict.evidence if found.metric == "level"]
+    assert (level.verdict, level.detail, verdict.unlabelled) == (
+        "UNMEASURED",
+        "0 of 14 whole cycles with labels",
+        False,
+    )

@@ -1,74 +1,90 @@
-"""When a block of paired requests closes, which labels count in it, and what its open neighbours are worth by then."""
+"""When a block of paired requests becomes ripe and final, and which labels are known of it by then."""
 
+import numpy as np
 import pytest
 
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.features.outcomes import KnownOutcome
-from headrace_monitor.core.blocks import Blocks, Closed, Pair
+from headrace_monitor.core.blocks import Blocks, Known, Pair
 
 HOUR = 3600.0
 GOOD, BAD = Score(2, "", 0.1), Score(1, "", 0.5)
+YEAR = 365.25 * 86_400.0
 
 
 def blocks(horizon_h: float = 4, delay_h: float | None = None, absent: str = "unknown", kind: str = "binary") -> Blocks:
-    label = LabelDefinition("y", kind, horizon_h * HOUR, absent, ("a", "b", "c") if kind == "classes" else ())
-    return Blocks(label, HOUR, (horizon_h if delay_h is None else delay_h) * HOUR, 0.01)
+    classes = ("a", "b", "c") if kind == "classes" else ()
+    low, high = (10.0, 30.0) if kind == "number" else (None, None)
+    label = LabelDefinition("y", kind, horizon_h * HOUR, absent, classes, low, high)
+    return Blocks(label, HOUR, (horizon_h if delay_h is None else delay_h) * HOUR)
 
 
 def pair(unit: str, at_s: float, new: Score | None = GOOD, control: Score | None = BAD) -> Pair:
     return Pair(unit, at_s, new, control)
 
 
-def closed(found: Blocks, clock_s: float) -> Closed:
-    result = found.close_next(clock_s)
-    assert result is not None
-    return result
+def all_due(found: Blocks, clock_s: float) -> list[tuple[str, float, Known]]:
+    """What becomes of blocks by the clock: what, since when, and the pairs as known then."""
+    given = []
+    while (due := found.next_due(clock_s)) is not None:
+        known = found.ripen(due) if due.what == "ripe" else found.finish(due)
+        given.append((due.what, due.at_s, known))
+    return given
 
 
-def test_a_block_closes_when_the_label_delay_after_its_end_is_over_and_not_before() -> None:
-    found = blocks()
+def ripe(found: Blocks, clock_s: float) -> Known:
+    due = found.next_due(clock_s)
+    assert due is not None
+    assert due.what == "ripe"
+    return found.ripen(due)
+
+
+def labelled(known: Known) -> int:
+    return int((~np.isnan(known.labels)).sum())
+
+
+def test_a_block_is_ripe_after_the_label_delay_and_final_after_the_horizon_and_not_before() -> None:
+    found = blocks(delay_h=2)
     found.add_pair(pair("u", 100.0))
     found.add_outcome(KnownOutcome("u", 0.0, 200.0))
-    assert found.close_next(5 * HOUR - 1) is None
-    result = closed(found, 5 * HOUR)
-    assert (result.from_s, result.to_s, result.closed_s) == (0.0, HOUR, 5 * HOUR)
-    assert (result.sums.rows, result.sums.labelled) == (1, 1)
-    assert result.sums.difference == pytest.approx(0.01 - 0.25)
+    assert found.next_due(3 * HOUR - 1) is None
+    known = ripe(found, 3 * HOUR)
+    assert (known.number, known.from_s, known.to_s, known.missing) == (0, 0.0, HOUR, 0)
+    assert (known.new.tolist(), known.control.tolist(), known.labels.tolist()) == ([0.1], [0.5], [0.0])
+    assert (found.next_due(5 * HOUR - 1), found.pairs_bytes) == (None, 40)
+    ((what, at_s, final),) = all_due(found, 5 * HOUR)
+    assert (what, at_s, final.labels.tolist(), found.pairs_bytes) == ("final", 5 * HOUR, [0.0], 0)
 
 
-def test_blocks_without_requests_close_in_their_turn() -> None:
+def test_blocks_follow_each_other_in_time_whenever_the_clock_is_looked_at() -> None:
+    coarse, fine = blocks(delay_h=2), blocks(delay_h=2)
+    for found in (coarse, fine):
+        for hour in range(6):
+            found.add_pair(pair(f"u{hour}", hour * HOUR + 5))
+    at_once = [(what, known.number) for what, _, known in all_due(coarse, 20 * HOUR)]
+    by_and_by = [(w, k.number) for quarter in range(80) for w, _, k in all_due(fine, (quarter + 1) * HOUR / 4)]
+    assert at_once == by_and_by
+    assert at_once[:5] == [("ripe", 0), ("ripe", 1), ("ripe", 2), ("final", 0), ("ripe", 3)]
+
+
+def test_a_hundred_years_without_requests_are_passed_over() -> None:
     found = blocks()
     found.add_pair(pair("u", 100.0))
-    found.add_pair(pair("w", 3 * HOUR + 100))
-    ends = [closed(found, 8 * HOUR).sums.rows for _ in range(4)]
-    assert ends == [1, 0, 0, 1]
-    assert found.close_next(8 * HOUR) is None
-
-
-def test_a_hundred_years_without_requests_are_passed_over_in_one_turn() -> None:
-    found = blocks(horizon_h=4)
-    found.add_pair(pair("u", 100.0))
-    found.add_pair(pair("w", 100 * 365.25 * 86_400.0))
-    turns = []
-    while (one := found.close_next(101 * 365.25 * 86_400.0)) is not None:
-        turns.append((one.sums.rows, one.empty))
-    assert len(turns) < 12
-    assert sum(rows for rows, _ in turns) == 2
-    passed = sum(empty for _, empty in turns) + len(turns)
-    assert passed == found.number_of(101 * 365.25 * 86_400.0) - 4
-    assert found.close_next(101 * 365.25 * 86_400.0) is None
+    found.add_pair(pair("w", 100 * YEAR))
+    given = all_due(found, 101 * YEAR)
+    assert [what for what, _, _ in given] == ["ripe", "final", "ripe", "final"]
+    assert found.next_due(101 * YEAR) is None
 
 
 def test_a_request_of_today_amid_a_replay_of_ten_years_ago_makes_nothing_late() -> None:
-    found = blocks(horizon_h=4)
+    found = blocks()
     found.add_pair(pair("today", 1.7e9))
     found.add_pair(pair("u", 1.3e9))
     found.add_outcome(KnownOutcome("u", 1.0, 1.3e9 + 60))
     assert found.late == 0
-    assert closed(found, 1.3e9 + 6 * HOUR).sums.labelled == 1
-    assert closed(found, 1.3e9 + 6 * HOUR).sums.rows == 0
-    assert found.close_next(1.3e9 + 6 * HOUR) is None
+    assert labelled(ripe(found, 1.3e9 + 6 * HOUR)) == 1
+    assert [what for what, _, _ in all_due(found, 1.3e9 + 6 * HOUR)] == ["final"]
 
 
 def test_what_is_no_label_of_the_kind_is_counted_and_changes_nothing() -> None:
@@ -76,7 +92,11 @@ def test_what_is_no_label_of_the_kind_is_counted_and_changes_nothing() -> None:
     found.add_pair(pair("u", 0.0))
     for wild in (2.0, -1.0, 0.5, float("nan"), float("inf"), 1e300):
         found.add_outcome(KnownOutcome("u", wild, 60.0))
-    assert (found.foreign, closed(found, 5 * HOUR).sums.labelled) == (6, 0)
+    assert (found.foreign, labelled(ripe(found, 5 * HOUR))) == (6, 0)
+    numbers = blocks(kind="number")
+    for wild in (float("nan"), float("inf"), 20.0):
+        numbers.add_outcome(KnownOutcome("u", wild, 60.0))
+    assert numbers.foreign == 2
 
 
 def test_a_label_belongs_only_to_requests_before_it() -> None:
@@ -84,7 +104,14 @@ def test_a_label_belongs_only_to_requests_before_it() -> None:
     found.add_pair(pair("u", 0.0))
     found.add_pair(pair("u", 1800.0))
     found.add_outcome(KnownOutcome("u", 1.0, 900.0))
-    assert closed(found, 5 * HOUR).sums.labelled == 1
+    assert labelled(ripe(found, 5 * HOUR)) == 1
+
+
+def test_requests_of_a_block_are_in_the_order_of_their_instants() -> None:
+    found = blocks()
+    for at_s in (30.0, 10.0, 20.0):
+        found.add_pair(pair(f"u{at_s}", at_s, Score(2, "", at_s / 100)))
+    assert ripe(found, 5 * HOUR).new.tolist() == [0.1, 0.2, 0.3]
 
 
 def test_a_pair_costs_forty_bytes_and_a_label_forty_eight_and_over_the_bound_pairs_are_missing_and_labels_the_oldest() -> (
@@ -99,8 +126,8 @@ def test_a_pair_costs_forty_bytes_and_a_label_forty_eight_and_over_the_bound_pai
     assert found.pair_bytes == 40
     assert found.pairs_bytes <= 100 * found.pair_bytes
     assert found.labels_bytes <= 100 * 48
-    result = closed(found, 5 * HOUR)
-    assert (result.sums.rows, result.missing) == (100, 900)
+    (_, _, known), _ = all_due(found, 5 * HOUR)
+    assert (len(known.labels), known.missing) == (100, 900)
     assert found.pairs_bytes == 0
 
 
@@ -114,74 +141,90 @@ def test_a_label_counts_if_it_was_known_within_the_horizon_and_only_a_correction
     found.add_outcome(KnownOutcome("corrected", 1.0, HOUR, "a"))
     found.add_outcome(KnownOutcome("corrected", 0.0, 2 * HOUR, "b", corrects="a"))
     found.add_outcome(KnownOutcome("too late", 1.0, 4 * HOUR + 1))
-    sums = closed(found, 6 * HOUR).sums
-    assert (sums.rows, sums.labelled) == (4, 3)
-    assert sums.difference == pytest.approx(2 * (0.81 - 0.25) + (0.01 - 0.25))
+    labels = ripe(found, 6 * HOUR).labels
+    assert labels[:3].tolist() == [1.0, 1.0, 0.0]
+    assert np.isnan(labels[3])
 
 
 def test_an_absent_label_may_mean_negative_and_only_after_the_horizon() -> None:
-    unknown, negative = blocks(), blocks(absent="negative")
-    for found in (unknown, negative):
+    for absent, at_last in (("unknown", 0), ("negative", 1)):
+        found = blocks(delay_h=1, absent=absent)
         found.add_pair(pair("u", 0.0))
-    assert closed(unknown, 5 * HOUR).sums.labelled == 0
-    assert closed(negative, 5 * HOUR).sums.difference == pytest.approx(0.01 - 0.25)
+        (_, _, early), (_, _, late) = all_due(found, 5 * HOUR)
+        assert (labelled(early), labelled(late)) == (0, at_last)
 
 
-def test_a_label_that_misses_a_delay_shorter_than_the_horizon_counts_as_the_worst_for_either_test() -> None:
+def test_a_label_that_comes_after_the_delay_is_known_later() -> None:
     found = blocks(delay_h=2)
     found.add_pair(pair("u", 0.0))
-    sums = closed(found, 3 * HOUR).sums
-    assert sums.labelled == 0
-    assert sums.harm_gain == pytest.approx(-sums.harm_risk)
-    assert sums.margin_gain == pytest.approx(-sums.margin_risk)
+    found.add_outcome(KnownOutcome("u", 1.0, 3.5 * HOUR))
+    assert labelled(ripe(found, 3 * HOUR)) == 0
+    assert [labelled(known) for known in found.provisional(1, 3.25 * HOUR)] == [0]
+    assert [labelled(known) for known in found.provisional(1, 3.5 * HOUR)] == [1]
+    assert found.provisional(0, 4 * HOUR) == []
+    ((_, _, final),) = all_due(found, 5 * HOUR)
+    assert labelled(final) == 1
 
 
-def test_open_neighbours_are_worth_what_is_known_of_them_when_the_block_closes() -> None:
-    found = blocks(delay_h=2)
-    found.add_pair(pair("u", 0.0))
-    for unit in ("known", "open"):
-        found.add_pair(pair(unit, HOUR + 1))
-    found.add_outcome(KnownOutcome("known", 1.0, 2 * HOUR))
-    found.add_outcome(KnownOutcome("open", 1.0, 5 * HOUR))
-    behind = closed(found, 3 * HOUR).open_after
-    assert [sums.rows for sums in behind] == [2, 0]
-    assert behind[0].labelled == 1
-    assert -behind[0].harm_risk < behind[0].harm_gain < (0.81 - 0.25 - 0.01) * 2 / 12
+def test_a_block_that_is_not_ripe_is_not_provisional() -> None:
+    found = blocks(delay_h=1)
+    for hour in range(3):
+        found.add_pair(pair(f"u{hour}", hour * HOUR))
+    ripe(found, 2 * HOUR)
+    assert [known.number for known in found.provisional(9, 2 * HOUR)] == [0]
 
 
-def test_a_neighbour_that_has_not_ended_yet_counts_as_lost() -> None:
-    found = Blocks(LabelDefinition("y", "binary", 1.5 * HOUR), HOUR, 1.5 * HOUR, 0.01)
-    found.add_pair(pair("u", 0.0))
-    found.add_pair(pair("w", 2 * HOUR + 1))
-    behind = closed(found, 2.5 * HOUR).open_after
-    assert len(behind) == 2
-    assert behind[1].harm_gain < -1e6
-
-
-def test_requests_of_closed_blocks_are_late_and_change_nothing() -> None:
+def test_requests_of_ripe_blocks_still_count_and_those_of_final_ones_are_late() -> None:
     found = blocks(delay_h=1)
     found.add_pair(pair("u", 0.0))
-    closed(found, 2 * HOUR)
+    ripe(found, 2 * HOUR)
+    found.add_pair(pair("slow", 10.0))
+    ((_, _, final),) = all_due(found, 5 * HOUR)
+    assert (len(final.labels), found.late) == (2, 0)
     found.add_pair(pair("late", 10.0))
     assert (found.late, found.open_from_s) == (1, HOUR)
 
 
-def test_labels_of_closed_blocks_are_forgotten_and_those_of_open_ones_kept() -> None:
+def test_a_request_before_the_first_ripe_block_is_late() -> None:
     found = blocks(delay_h=1)
+    found.add_pair(pair("u", 5 * HOUR))
+    ripe(found, 7 * HOUR)
+    found.add_pair(pair("before", 4 * HOUR))
+    assert found.late == 1
+
+
+def test_labels_of_final_blocks_are_forgotten_and_those_of_open_ones_kept() -> None:
+    found = blocks(delay_h=1, horizon_h=1)
     found.add_pair(pair("u", 0.0))
     found.add_pair(pair("w", HOUR + 1))
     found.add_outcome(KnownOutcome("u", 1.0, 600.0))
     found.add_outcome(KnownOutcome("w", 1.0, HOUR + 600))
-    closed(found, 2 * HOUR)
+    assert len(all_due(found, 2 * HOUR)) == 2
     assert found.labels_bytes == 48
-    assert closed(found, 3 * HOUR).sums.labelled == 1
+    assert labelled(ripe(found, 3 * HOUR)) == 1
 
 
-def test_several_classes_are_scored_by_half_the_sum_of_squares_and_a_failure_is_the_worst() -> None:
+def test_several_classes_have_a_score_each_and_a_failure_has_none() -> None:
     found = blocks(kind="classes")
     found.add_pair(pair("u", 0.0, Score(2, "", None, (0.8, 0.1, 0.1)), None))
-    found.add_outcome(KnownOutcome("u", 0.0, 60.0))
-    assert closed(found, 5 * HOUR).sums.difference == pytest.approx((0.04 + 0.01 + 0.01) / 2 - 1)
+    known = ripe(found, 5 * HOUR)
+    assert known.new.tolist() == [[0.8, 0.1, 0.1]]
+    assert np.isnan(known.control).all()
+
+
+def test_numbers_are_scaled_to_their_range() -> None:
+    found = blocks(kind="number")
+    found.add_pair(pair("u", 0.0, Score(2, "", 15.0), Score(1, "", 40.0)))
+    found.add_outcome(KnownOutcome("u", 20.0, 60.0))
+    known = ripe(found, 5 * HOUR)
+    assert (known.new.tolist(), known.control.tolist(), known.labels.tolist()) == ([0.25], [1.5], [0.5])
+
+
+@pytest.mark.parametrize("score", [Score(2, "", 1.5), Score(2, "", float("nan")), Score(2, "", None, (0.5, 0.5)), None])
+def test_what_is_no_probability_is_a_failure(score: Score | None) -> None:
+    found = blocks()
+    found.add_pair(pair("u", 0.0, score))
+    assert np.isnan(ripe(found, 5 * HOUR).new).all()
 
 
 def test_a_correction_stays_as_long_as_what_it_corrects_and_other_old_outcomes_go() -> None:
@@ -192,5 +235,5 @@ def test_a_correction_stays_as_long_as_what_it_corrects_and_other_old_outcomes_g
     found.add_outcome(KnownOutcome("w", 0.0, 50.0, id="o3"))
     found.add_outcome(KnownOutcome("w", 0.0, 60.0, corrects="o3"))
     one = found.labels_bytes // 4
-    closed(found, 5 * HOUR)
+    assert len(all_due(found, 5 * HOUR)) == 2
     assert found.labels_bytes == 2 * one

@@ -34,7 +34,7 @@ WAITS = ["RolloutUnjudged", "RolloutAwaitsApproval"]
         (RolloutAborted("d", "r", 2, "no label came", cause="undecided"), ["RolloutAborted"], WAITS),
         (RolloutAborted("d", "r", 2, "by version 3", cause="superseded"), [], WAITS),
         (RolloutAborted("d", "r", 2, "aborted by me", cause="operator"), [], WAITS),
-        (RolledBack("d", 2, 1, "brier 0.1", "monitor"), ["RolloutRolledBack"], [*WAITS, "RolloutAborted"]),
+        (RolledBack("d", 2, 1, "level 0.1", "monitor"), ["RolloutRolledBack"], [*WAITS, "RolloutAborted"]),
         (RolloutCompleted("d", "r", 2, 0.0), [], [*WAITS, "RolloutRolledBack"]),
         (RolloutCompleted("d", "r", 2, 0.0, promoted=False), [], WAITS),
         (RolloutStarted("d", "r", 3, "canary", "r"), [], ["RolloutAborted"]),

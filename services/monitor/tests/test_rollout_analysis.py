@@ -1,6 +1,5 @@
 """The verdicts about a running rollout, from its decisions and outcomes alone."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -202,16 +201,18 @@ def test_a_good_version_passes_every_guardrail_and_is_shown_to_be_no_worse() -> 
     assert last.step_decisions == last.decisions > 20
 
 
-def test_a_version_without_skill_fails_by_its_labels_and_the_evidence_names_the_block() -> None:
+def test_a_version_that_is_sure_of_nothing_true_fails_by_its_labels_and_the_evidence_names_the_block() -> None:
     found = world(deployment(Guardrail("errors", 0.02)))
-    found.serve(60 * 24 * 12, new=Behaviour(score=0.95))
+    found.serve(60 * 24, new=Behaviour(score=0.95))
     first = next(verdict for verdict in found.verdicts if verdict.labels == FAIL)
-    brier = next(e for e in first.evidence if e.metric == "brier")
+    gross = next(e for e in first.evidence if e.verdict == FAIL)
     assert first.guardrails == PASS
-    assert (brier.measured or 0) > (brier.limit or 1)
-    assert brier.bound == "its Brier score is over 0.02 above its control's, 97.5 % sure"
-    assert (brier.e_value or 0) >= 1 / (brier.alpha or 1)
-    assert (brier.block_to_s or 0) - (brier.block_from_s or 0) == HOUR
+    assert (gross.metric, gross.limit, gross.alpha) == ("gross", 0.1, pytest.approx(0.0025))
+    assert (gross.measured or 0) > 0.1
+    assert gross.bound == "its Brier score is over 0.1 above its control's, 99.75 % sure"
+    assert (gross.e_value or 0) >= 1 / (gross.alpha or 1)
+    assert (gross.block_to_s or 0) - (gross.block_from_s or 0) == HOUR
+    assert 100 <= gross.rows <= 240
 
 
 def test_what_strikes_both_arms_alike_is_not_held_against_the_new_one() -> None:
@@ -241,7 +242,7 @@ def test_failures_of_shadows_that_were_spared_under_load_do_not_count() -> None:
     found = world(deployment(Guardrail("errors", 0.02, consecutive=5)), share=0.0)
     found.serve(200, new=Behaviour(fails=Shed("shadows do not score along")))
     assert found.evidence("errors").verdict == UNMEASURED
-    assert found.evidence("brier").verdict == UNMEASURED
+    assert found.evidence("level").verdict == UNMEASURED
 
 
 def test_units_that_are_not_split_as_the_route_says_hold_the_share() -> None:
@@ -261,9 +262,9 @@ def test_a_version_that_fails_where_it_is_hard_gains_nothing_by_it() -> None:
 def test_labels_give_no_evidence_before_their_delay_is_over() -> None:
     found = world()
     found.serve(60 * 2 + 50)
-    assert {verdict.labels for verdict in found.verdicts} == {UNMEASURED}
+    assert {verdict.label_count for verdict in found.verdicts} == {0}
     found.serve(20)
-    assert found.verdicts[-1].labels in (INCONCLUSIVE, PASS)
+    assert (found.verdicts[-1].label_count, found.verdicts[-1].blocks) == (60, 1)
 
 
 def test_a_verdict_is_given_when_a_step_has_its_least_decisions_and_its_time() -> None:
@@ -309,9 +310,9 @@ def restarted(found: World, made: Iterable[DecisionMade]) -> RolloutAnalysis:
     analysis = RolloutAnalysis(found.analysis.deployment, memory)
     for unit, value, known_s in found.outcomes:  # read again
         analysis.add_outcome(KnownOutcome(unit, value, known_s))
-    analysis.take(
-        [Seen("decisions/0", d.request_offset, d) for d in made if d.at_s >= (analysis.open_from_s or math.inf)]
-    )
+    from_s = analysis.open_from_s
+    assert from_s is not None
+    analysis.take([Seen("decisions/0", d.request_offset, d) for d in made if d.at_s >= from_s])
     return analysis
 
 
@@ -330,4 +331,5 @@ def test_a_rollout_without_a_bounded_score_or_a_control_has_the_reason_why_no_la
         (deployment(), msgspec.structs.replace(started, control=None), "there is no control to compare with"),
     ):
         (verdict,) = begin(found, fact).look(0.0).facts
-        assert (verdict.labels, verdict.evidence[-1].detail) == (UNMEASURED, why)
+        level = next(evidence for evidence in verdict.evidence if evidence.metric == "level")
+        assert (verdict.labels, verdict.unlabelled, level.detail) == (UNMEASURED, True, why)

@@ -71,7 +71,8 @@ def test_a_verdict_says_where_the_rollout_stands() -> None:
     assert [(one.metric, one.verdict) for one in verdict.evidence] == [
         ("errors", "PASS"),
         ("sample_ratio", "PASS"),
-        ("brier", "UNMEASURED"),
+        ("level", "UNMEASURED"),
+        ("ranking", "UNMEASURED"),
     ]
     assert (verdict.guardrails, verdict.labels, found.state.sequence, found.state.verdict) == (
         "PASS",

@@ -10,14 +10,9 @@ from headrace.events.definition import GuardrailDefinition
 from headrace.events.verdicts import Evidence
 from headrace.stats.sequential import BETS, log_e_of_counts
 from headrace_monitor.core.evidence import (
-    mean_difference,
-    missing_share,
     of_guardrail,
-    of_labels,
-    of_missing,
     of_split,
     of_unasked,
-    unmeasured,
 )
 from headrace_monitor.core.guardrails import DistanceTest, LatencyTest, ShareTest, Streak
 
@@ -142,59 +137,3 @@ def test_a_version_that_is_left_unasked_more_often_than_its_control_holds_the_sh
         "not_asked", "guardrail", verdict, pytest.approx(measured), used, detail, counts[1]
     )
     assert of_unasked((0, *counts[1:]), limit) is None
-
-
-def test_missing_pairs_leave_no_fair_sample() -> None:
-    assert (of_missing({"rows": 9.0}), missing_share({"rows": 9.0})) == (None, 0.0)
-    words = ": shadows that were due and never came, or could not be asked"
-    few = of_missing({"rows": 98.0, "missing": 2.0})
-    assert few == Evidence(
-        "missing_pairs", "label", "PASS", 0.02, 0.02, f"2.0% of the pairs are missing (2 of 100, 2% may be){words}", 100
-    )
-    many = of_missing({"rows": 970.0, "missing": 30.0})
-    assert many == Evidence(
-        "missing_pairs",
-        "label",
-        "UNMEASURED",
-        0.03,
-        0.02,
-        f"3.0% of the pairs are missing (30 of 1,000, 2% may be){words}",
-        1_000,
-    )
-    assert missing_share({"missing": 3.0}) == 1.0
-    assert unmeasured(0.01, "why") == Evidence("brier", "label", "UNMEASURED", None, 0.01, "why")
-
-
-TOTALS = {
-    "labelled": 100.0, "rows": 125.0, "difference": -10.0, "margin": 9.0, "better": 9.0, "harm": -1.0, "blocks": 7.0, "from_s": 5.0, "to_s": 6.0,
-    "log_loss_new": 30.0, "log_loss_control": 40.0,
-}  # fmt: skip
-MARGIN_E = f"new minus control; evidence that it is within the margin: {math.exp(9.0):.3g} of 20"
-
-
-def test_the_labels_show_non_inferiority_and_superiority_when_enough_of_them_came() -> None:
-    detail = f"{MARGIN_E}; log-loss 0.3000 against 0.4000"
-    brier, better = of_labels(TOTALS, 0.02, 0.8, 0.0125)
-    assert brier == Evidence("brier", "label", "PASS", -0.1, 0.02, detail, 100, 7, 5.0, 6.0, math.exp(-1.0), 0.0125, "")
-    assert better == Evidence(
-        "superiority", "label", "PASS", -0.1, 0.0, "new minus control", 100, 7, 5.0, 6.0, math.exp(9.0), 0.05, ""
-    )
-    brier, better = of_labels(TOTALS, 0.02, 0.81, 0.0125)
-    assert (brier.verdict, better.verdict, brier.detail) == (
-        "INCONCLUSIVE",
-        "INCONCLUSIVE",
-        f"{detail}; only 0.80 of the labels came",
-    )
-    plain = {name: value for name, value in TOTALS.items() if not name.startswith("log_loss")}
-    assert of_labels(plain, 0.02, 0.8, 0.0125)[0].detail == MARGIN_E
-    weak = of_labels(TOTALS | {"margin": 2.9, "better": 2.9}, 0.02, 0.8, 0.0125)
-    assert [one.verdict for one in weak] == ["INCONCLUSIVE", "INCONCLUSIVE"]
-    assert (mean_difference(TOTALS), mean_difference({})) == (-0.1, 0.0)
-
-
-def test_harm_that_was_shown_is_told_with_its_block_and_its_evidence() -> None:
-    harmed = TOTALS | {"harm_shown": 5.0, "harm_from_s": 1.0, "harm_to_s": 2.0}
-    brier, better = of_labels(harmed, 0.02, 0.8, 0.0125)
-    assert (brier.verdict, brier.block_from_s, brier.block_to_s, brier.e_value) == ("FAIL", 1.0, 2.0, math.exp(5.0))
-    assert brier.bound == "its Brier score is over 0.02 above its control's, 98.75 % sure"
-    assert (better.block_from_s, better.bound) == (5.0, "")

@@ -112,7 +112,7 @@ class Bench:
 
     async def judge(self, clock_s: float, *, labels: str = PASS, number: int = 0, unlabelled: bool = False) -> str:
         started = (await self.until(RolloutStarted)).event
-        evidence = (Evidence("brier", "label", FAIL, 0.4, 0.01),) if labels == FAIL else ()
+        evidence = (Evidence("level", "label", FAIL, 0.4, 0.01),) if labels == FAIL else ()
         given = VerdictGiven(
             "d",
             started.rollout,

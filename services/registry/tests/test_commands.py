@@ -79,7 +79,7 @@ async def test_watching_ends_with_the_rollout_and_shows_the_evidence(kafka_bench
         watched = await watching
     assert watched.exit_code == 0
     assert "canary of version 2 against 1: aborted" in watched.stdout
-    assert "brier" in watched.stdout
+    assert "level" in watched.stdout
 
 
 async def test_versions_are_found_described_named_and_taken_out_of_use(

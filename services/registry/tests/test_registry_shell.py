@@ -59,7 +59,7 @@ async def test_a_rollout_goes_on_where_it_was_after_a_restart(bench: Bench) -> N
         cause = await bench.judge(HOUR_S, labels=FAIL)
         aborted = await bench.until(RolloutAborted)
     assert (aborted.event.version, aborted.event.harmful, aborted.envelope.causation_id) == (2, True, cause)
-    assert "brier 0.4 against a limit of 0.01" in aborted.event.reason
+    assert "level 0.4 against a limit of 0.01" in aborted.event.reason
     *_, route = await bench.read("registry.routes")
     assert isinstance(route.event, Route)
     assert (route.event.shares, route.event.champion) == ({1: 1.0}, 1)

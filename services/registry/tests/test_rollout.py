@@ -219,7 +219,7 @@ def test_a_test_decided_by_hand_waits_for_its_operator() -> None:
 def test_a_shadow_ends_without_effect_and_with_its_evidence() -> None:
     machine = Machine(plan=SHADOW)
     shadowing(machine).judge(0.0)
-    completed, _ = machine.judge(HOUR_S, evidence=(Evidence("brier", "label", PASS, 0.1),))
-    assert (completed.promoted, completed.evidence[0].metric) == (False, "brier")
+    completed, _ = machine.judge(HOUR_S, evidence=(Evidence("level", "label", PASS, 0.1),))
+    assert (completed.promoted, completed.evidence[0].metric) == (False, "level")
     assert (machine.route.shares, machine.route.shadows) == ({1: 1.0}, ())
     assert machine.entry.stages[2] == "registered"

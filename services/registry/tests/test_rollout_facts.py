@@ -29,8 +29,8 @@ from headrace_registry.core.machine import Unloadable, Warmed
 from headrace_registry.core.rollout import on_message
 from headrace_registry.core.versions import on_archive
 
-SHOWN = (Evidence("brier", "label", PASS, 0.1, 0.2),)
-SHOWN_HARM = (Evidence("latency", "guardrail", PASS), Evidence("brier", "label", FAIL, 0.4, 0.2))
+SHOWN = (Evidence("level", "label", PASS, 0.1, 0.2),)
+SHOWN_HARM = (Evidence("latency", "guardrail", PASS), Evidence("level", "label", FAIL, 0.4, 0.2))
 BETTER = "shown to be no worse than its control"
 
 
@@ -85,7 +85,7 @@ def test_harm_names_the_evidence_that_failed_and_nothing_else() -> None:
     machine = Machine().canary()
     of = ident(machine)
     aborted, changed = machine.judge(1.5 * HOUR_S, labels=FAIL, evidence=SHOWN_HARM)
-    why = "brier 0.4 against a limit of 0.2"
+    why = "level 0.4 against a limit of 0.2"
     assert aborted == RolloutAborted("d", of, 2, why, True, SHOWN_HARM[1:], 1.5 * HOUR_S, "harm")
     assert changed.route.reason == why
 
@@ -96,7 +96,7 @@ def test_a_verdict_without_a_clock_gives_no_instant() -> None:
     assert aborted.clock_s is None
     machine = Machine().promoted()
     rolled, *_ = machine.judge(99 * HOUR_S, labels=FAIL, has_clock=False, evidence=SHOWN_HARM)
-    why = "brier 0.4 against a limit of 0.2"
+    why = "level 0.4 against a limit of 0.2"
     assert rolled == RolledBack("d", 2, 1, why, "monitor", SHOWN_HARM[1:], None)
 
 

@@ -226,7 +226,8 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     decisions of the new version in a step. `shadow_first_s`: event time of paired scoring before the first share.
     `alpha`: the error rate, per rollout, of rolling back a version that does no harm. `margin`: the difference in the
     bounded score up to which a version counts as not worse; None for .01, or a tenth of what the champion gains over a
-    constant, whichever is less. `ranking_limit`: the loss of AUC or concordance from which the ranking test rejects.
+    constant, whichever is less. `ranking_limit`: the part of the control's AUC (or concordance) less .5
+    from whose loss on the ranking test rejects.
     `season_s`: the cycle after which traffic repeats itself, None for none: then a block is a cycle. `min_cycles`: whole
     cycles before the level test decides. `block_s`: the width of a block of requests. `label_delay_s`: how long after a
     block's end its labels are waited for, None for the label's horizon. `missing`: how labels count that never come,
@@ -246,7 +247,7 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     shadow_first_s: float = 0.0
     alpha: float = 0.05
     margin: float | None = None
-    ranking_limit: float = 0.1
+    ranking_limit: float = 0.4
     season_s: float | None = 86_400.0
     min_cycles: int = 14
     block_s: float = 3600.0

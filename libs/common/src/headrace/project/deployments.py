@@ -226,7 +226,8 @@ class Judged:
     - `margin`: the difference in the bounded score (Brier; for numbers the absolute error as a share of the declared
       range) up to which a version counts as not worse. None: .01, or a tenth of what the champion gains over a constant
       in the same score, whichever is less.
-    - `ranking_limit`: the loss of AUC (for numbers: of concordance) from which the ranking test rejects a version.
+    - `ranking_limit`: the part of what the champion's ranking is worth (its AUC, or concordance of numbers, less .5) from
+      whose loss on the ranking test rejects a version: .4 of an AUC of .75 is a loss of .1.
     - `season`: the cycle after which traffic repeats itself: `"1d"`, `"7d"`, or None where it does not. Only whole cycles
       count for the level test, and `min_cycles` of them at the least.
     - `block`: the width of a block of requests, a part of the season. `label_delay`: the time by which nearly all labels
@@ -240,7 +241,7 @@ class Judged:
 
     alpha: float = 0.05
     margin: float | None = None
-    ranking_limit: float = 0.1
+    ranking_limit: float = 0.4
     season: str | float | None = "1d"
     min_cycles: int = 14
     block: str | float = "1h"

@@ -1,10 +1,11 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
-A block [from, to) closes when the deployment's clock has passed its end and the label delay. Which outcome is the label of a
-request, as known by then, `headrace.features.outcomes` decides.
+A block [from, to) is *ripe* when the deployment's clock has passed its end and the label delay: nearly all labels are
+there. It is *final* when the label's horizon has passed as well: none can come any more, and its pairs are dropped. Which
+outcome is the label of a request, as known at either instant, `headrace.features.outcomes` decides.
 
 A request that only one of the versions was able to score is no pair. A request is *missing* whose shadow was due and did not
-come before its block closed, or gave no score by no fault of its own. Missing requests are counted with their block, because
+come before its block was ripe, or gave no score by no fault of its own. Missing requests are counted with their block, because
 what is missing is no fair sample.
 
 A pair takes 24 bytes and 8 per number of its two scores (40 for a binary label), an outcome takes 48, in plain arrays. Blocks
@@ -13,8 +14,9 @@ without requests take nothing, and are passed over without a turn each, so no lo
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +24,10 @@ from numpy.typing import NDArray
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import Score
 from headrace.features.outcomes import SKEW_S, Asked, KnownOutcome, Table, key_of, labels_of, packed, table_of
-from headrace.project.labels import CLASSES
-from headrace.stats.losses import losses
-from headrace.stats.pairs import EMPTY, BlockSum, brier_losses, brier_losses_of_classes, sum_up
+from headrace.project.labels import CLASSES, NUMBER
 
 Floats = NDArray[np.float64]
 
-# More than any block can have at risk: a block that has not ended yet counts as lost.
-_ALL = 1e9
 PAIRS_LIMIT_BYTES = 64 * 2**20
 LABELS_LIMIT_BYTES = 64 * 2**20
 
@@ -46,22 +44,27 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """What one closed block adds up to.
-
-    `closed_s`: when it closed, by event time. `log_loss`: sums of the new version and of the control, over the labelled rows
-    that both scored. `open_after`: the sums of the blocks behind it that had begun when it closed. `missing`: how many of its
-    requests should have been pairs and are none. `empty`: how many blocks without requests closed before it.
+class Known:
+    """The pairs of one block in request order, as known at an instant. Scores of shape (n,) or (n, classes); numbers are scaled
+    to their declared range, where there is one. `labels`: NaN where unknown. `missing`: requests that should have been pairs.
     """
 
+    number: int
     from_s: float
     to_s: float
-    closed_s: float
-    sums: BlockSum
-    log_loss: tuple[float, float]
-    open_after: tuple[BlockSum, ...]
-    missing: int = 0
-    empty: int = 0
+    new: Floats
+    control: Floats
+    labels: Floats
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a block has become by the clock: `ripe` or `final`, since `at_s`."""
+
+    what: Literal["ripe", "final"]
+    number: int
+    at_s: float
 
 
 class _Rows:
@@ -74,17 +77,16 @@ class _Rows:
 
 @dataclass
 class Blocks:
-    """The open blocks of one rollout.
+    """The blocks of one rollout whose labels may still come.
 
-    `block_s`, `delay_s`: the length of a block and the label delay. `margin`: of the rollout. `open_from_s`: the start of the
-    oldest open block, None before the first request. `late`: requests that came after their block had closed. `foreign`:
-    outcomes that are no label of the deployment's kind. `has_closed`: whether any block has closed.
+    `block_s`, `delay_s`: the length of a block and the label delay. `open_from_s`: the start of the oldest block that is kept,
+    None before the first request. `late`: requests that came after their block was final. `foreign`: outcomes that are no label
+    of the deployment's kind. `has_closed`: whether any block has become ripe.
     """
 
     label: LabelDefinition
     block_s: float
     delay_s: float
-    margin: float
     open_from_s: float | None = None
     late: int = 0
     foreign: int = 0
@@ -99,17 +101,23 @@ class Blocks:
     def __post_init__(self) -> None:
         # NB: computed once, because each of these is asked for with every request.
         self._start = None if self.open_from_s is None else round(self.open_from_s / self.block_s)
-        self._is_binary = self.label.kind == "binary"
-        self._width = 1 if self._is_binary else len(self.label.classes)
+        self._unripe = self._start
+        self._kind = self.label.kind
+        self._width = len(self.label.classes) if self._kind == CLASSES else 1
         self._classes = max(len(self.label.classes), 2)
+        self._low, self._span = self._range()
         self.pair_bytes = 24 + 16 * self._width
+
+    def _range(self) -> tuple[float, float]:
+        low, high = self.label.low, self.label.high
+        return (0.0, 1.0) if self._kind != NUMBER or low is None or high is None else (low, high - low)
 
     # what comes
 
     def expect(self, at_s: float, *, is_first_time: bool = True) -> bool:
-        """Whether a request may be a pair. False for one of a closed block, which is counted as late.
+        """Whether a request may be a pair. False for one of a final block, which is counted as late.
 
-        Until the first block has closed, an earlier request moves the beginning back: one request of today amid a replay of
+        Until the first block is ripe, an earlier request moves the beginning back: one request of today amid a replay of
         ten years ago must not make all others late. A request that is read again (not `is_first_time`) moves nothing.
         """
         number, start = math.floor(at_s / self.block_s), self._start
@@ -117,6 +125,7 @@ class Blocks:
             return True
         if start is None or (is_first_time and not self.has_closed):
             self._open_at(number)
+            self._unripe = number
             return True
         self.late += 1
         return False
@@ -166,7 +175,9 @@ class Blocks:
 
     def add_outcome(self, outcome: KnownOutcome) -> None:
         """Take an outcome. One that is no label of the deployment's kind is only counted."""
-        if not (float(outcome.value).is_integer() and 0 <= outcome.value < self._classes):
+        value = float(outcome.value)
+        is_label = math.isfinite(value) if self._kind == NUMBER else value.is_integer() and 0 <= value < self._classes
+        if not is_label:
             self.foreign += 1
             return
         self._outcomes += packed(*outcome)
@@ -188,95 +199,83 @@ class Blocks:
         if not kept.all():
             self._outcomes = bytearray(outcomes[kept].tobytes())
 
-    # what closes
+    # what becomes of blocks
 
-    def close_next(self, clock_s: float) -> Closed | None:
-        """Close the oldest block that has requests, or lies near one that has, if it may close by this clock.
+    def next_due(self, clock_s: float) -> Due | None:
+        """Which block with requests has become ripe or final by this clock, the earliest first; None when none has."""
+        if self._start is None or not math.isfinite(clock_s):
+            return None
+        found = [
+            due
+            for due in (
+                self._first("ripe", self._unripe, self.delay_s),
+                self._first("final", None, self.label.horizon_s),
+            )
+            if due is not None and due.at_s <= clock_s
+        ]
+        return min(found, key=_instant, default=None)
 
-        Empty blocks before it are passed over. None when nothing may close: then the block that closes next passes over the
-        empty ones.
-        """
-        if self._start is None:
-            return None
-        empty = self._empty_by(clock_s, self._start)
-        start = self._start + empty
-        from_s, to_s = start * self.block_s, (start + 1) * self.block_s
-        closed_s = to_s + self.delay_s
-        if clock_s < closed_s:
-            return None
-        numbers = range(start, start + 1 + math.ceil(self.delay_s / self.block_s))
-        labels = self._labels_by_block(numbers, closed_s)
-        own, *behind = [self._sum(labels.get(n), n, closed_s, is_final=n == start) for n in numbers]
-        log_loss = self._log_losses(start, labels)
-        rows = self._rows.pop(start, None)
+    def _first(self, what: Literal["ripe", "final"], least: int | None, wait_s: float) -> Due | None:
+        numbers = (
+            number for kept in (self._rows, self._missing) for number in kept if least is None or number >= least
+        )
+        number = min(numbers, default=None)
+        return None if number is None else Due(what, number, (number + 1) * self.block_s + wait_s)
+
+    def ripen(self, due: Due) -> Known:
+        """The pairs of a block that is ripe, with the labels known by then."""
+        if not self.has_closed:
+            # NB: from now on an earlier request is late, since it would lie before the first cycle.
+            self._open_at(due.number)
+        self._unripe, self.has_closed = due.number + 1, True
+        return self._known([due.number], due.at_s)[0]
+
+    def finish(self, due: Due) -> Known:
+        """The pairs of a block that is final, with all of their labels; it is kept no longer."""
+        known = self._known([due.number], due.at_s)[0]
+        rows = self._rows.pop(due.number, None)
+        self._missing.pop(due.number, None)
         self._held -= len(rows.units) if rows else 0
-        self._open_at(start + 1)
-        self.has_closed = True
-        self._forget(to_s)
-        missing = self._missing.pop(start, 0)
-        return Closed(from_s, to_s, closed_s, own, log_loss, tuple(behind), missing, empty)
+        self._open_at(due.number + 1)
+        self._forget((due.number + 1) * self.block_s)
+        return known
 
-    def _empty_by(self, clock_s: float, start: int) -> int:
-        """How many blocks from the oldest on are empty, like all blocks that are looked at when they close.
+    def provisional(self, before: int, now_s: float) -> list[Known]:
+        """The pairs of all ripe blocks before this one that are not final, with the labels known by `now_s`."""
+        last = min(before, self._unripe) if self._unripe is not None else before
+        numbers = sorted({number for kept in (self._rows, self._missing) for number in kept if number < last})
+        return self._known(numbers, now_s)
 
-        At most up to the last block that may close by the clock.
-        """
-        last = self.last_closed_by(clock_s)
-        nearest = min((*self._rows, *self._missing), default=None)
-        near = last if nearest is None else nearest - math.ceil(self.delay_s / self.block_s)
-        return max(min(near, last) - start, 0)
-
-    def _sum(self, labels: Floats | None, number: int, now_s: float, *, is_final: bool) -> BlockSum:
-        """The sums of a block as it closes (`is_final`), or as it stands by then.
-
-        Labels that are still to come count as the worst ones, and a block that has not ended counts as lost.
-        """
-        if labels is None:
-            sums = EMPTY
-        else:
-            rows, worst = self._rows[number], not is_final or self.delay_s < self.label.horizon_s
-            new, control = self._losses(rows.new), self._losses(rows.control)
-            sums = sum_up(new, control, labels, self.margin, missing_is_worst=worst)
-        if is_final or now_s >= (number + 1) * self.block_s:
-            return sums
-        return BlockSum(sums.rows, 0, 0.0, -_ALL, sums.harm_risk, -_ALL, sums.margin_risk, -_ALL, sums.better_risk)
-
-    def _labels_by_block(self, numbers: Iterable[int], now_s: float) -> dict[int, Floats]:
-        """Per block that has requests their labels as known by then; NaN where a request has none.
-
-        After the horizon an absent label may mean negative.
-        """
-        found = {number: self._rows[number] for number in numbers if number in self._rows}
+    def _known(self, numbers: Iterable[int], now_s: float) -> list[Known]:
+        """Blocks as known at an instant. After the horizon an absent label may mean negative."""
+        wanted = list(numbers)
+        found = [self._rows.get(number) or _Rows() for number in wanted]
         if not found:
-            return {}
+            return []
         units, requests = (
-            np.concatenate([np.array(getattr(rows, name), dtype=np.uint64) for rows in found.values()])
+            np.concatenate([np.array(getattr(rows, name), dtype=np.uint64) for rows in found])
             for name in ("units", "requests")
         )
-        at_s = np.concatenate([np.array(rows.at_s, dtype=np.float64) for rows in found.values()])
+        at_s = np.concatenate([np.array(rows.at_s, dtype=np.float64) for rows in found])
         labels = labels_of(self.label, Asked(units, at_s, requests), table_of(self._outcomes), now_s).labels
-        parts = np.split(labels, np.cumsum([len(rows.units) for rows in found.values()])[:-1])
-        return dict(zip(found, parts, strict=True))
+        labels = (labels - self._low) / self._span
+        ends = np.cumsum([len(rows.units) for rows in found])[:-1]
+        return [
+            self._block(number, rows, own_at_s, own_labels)
+            for number, rows, own_at_s, own_labels in zip(
+                wanted, found, np.split(at_s, ends), np.split(labels, ends), strict=True
+            )
+        ]
 
-    def _losses(self, scores: array) -> Floats:
+    def _block(self, number: int, rows: _Rows, at_s: Floats, labels: Floats) -> Known:
+        order = np.argsort(at_s, kind="stable")
+        new, control = (self._scores(scores)[order] for scores in (rows.new, rows.control))
+        from_s, to_s = number * self.block_s, (number + 1) * self.block_s
+        return Known(number, from_s, to_s, new, control, labels[order], self._missing.get(number, 0))
+
+    def _scores(self, scores: array) -> Floats:
         values = np.array(scores, dtype=np.float64)
-        if self._width == 1:
-            return brier_losses(values)
-        return brier_losses_of_classes(values.reshape(-1, self._width))
-
-    def _log_losses(self, number: int, labelled: Mapping[int, Floats]) -> tuple[float, float]:
-        """The sums of the log-loss of both over the labelled rows that both scored, for people to read; 0 without any."""
-        if number not in labelled:
-            return 0.0, 0.0
-        rows, labels = self._rows[number], labelled[number]
-        new, control = (
-            np.array(scores, dtype=np.float64).reshape(len(labels), -1) for scores in (rows.new, rows.control)
-        )
-        known = ~(np.isnan(new).any(axis=1) | np.isnan(control).any(axis=1) | np.isnan(labels))
-        kind, true = self.label.kind, labels[known]
-        shaped = ((scores if kind == CLASSES else scores[:, 0])[known] for scores in (new, control))
-        of_new, of_control = (float(losses(kind, scores, true).sum()) for scores in shaped)
-        return of_new, of_control
+        return (values - self._low) / self._span if self._width == 1 else values.reshape(-1, self._width)
 
     def _forget(self, closed_to_s: float) -> None:
         """Drop the outcomes that were known before the oldest open request, and corrections with what they correct."""
@@ -289,8 +288,8 @@ class Blocks:
 
     # what it holds
 
-    def last_closed_by(self, clock_s: float) -> int:
-        """The number of the last block that may close by the clock."""
+    def last_ripe_by(self, clock_s: float) -> int:
+        """The number of the last block that is ripe by the clock."""
         return math.floor((clock_s - self.delay_s) / self.block_s) - 1
 
     def number_of(self, at_s: float) -> int:
@@ -308,11 +307,16 @@ class Blocks:
         return len(self._outcomes)
 
     def _put(self, column: array, score: Score | None) -> None:
-        """Append the numbers of a score; NaN where there is none, or where it has another shape or lies outside 0..1."""
-        if self._is_binary:
+        """Append the numbers of a score; NaN where there is none, or where it has another shape or is no probability."""
+        if self._width == 1:
             value = math.nan if score is None or score.value is None else score.value
-            column.append(value if 0 <= value <= 1 else math.nan)
+            is_valid = math.isfinite(value) if self._kind == NUMBER else 0 <= value <= 1
+            column.append(value if is_valid else math.nan)
             return
         values = () if score is None or score.probabilities is None else score.probabilities
         is_valid = len(values) == self._width and all(0 <= value <= 1 for value in values)
         column.extend(values if is_valid else (math.nan,) * self._width)
+
+
+def _instant(due: Due) -> float:
+    return due.at_s

@@ -1,20 +1,14 @@
 """The evidence of a verdict about a rollout: what each test has found, with its metric, value, limit and what it rests on."""
 
 import math
-from collections.abc import Mapping
 
 from headrace.events.definition import GuardrailDefinition
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
-from headrace.stats.pairs import shows_no_worse
 from headrace.stats.sequential import log_e_of_counts
 from headrace_monitor.core.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
 
-# The level at which non-inferiority and superiority count as shown.
-SHOWN_LEVEL = 0.05
 # The level at which a split of units counts as unequal.
 UNEQUAL_LEVEL = 0.001
-# The share of a rollout's pairs that may be missing.
-MISSING_LIMIT = 0.02
 # How much more often than its control a version may be left unasked on its own units where no guardrail limits that, and from
 # how many decisions on that counts.
 UNASKED_LIMIT = 0.05
@@ -89,107 +83,6 @@ def of_unasked(counts: tuple[int, int, int, int], limit: float | None) -> Eviden
     holds = own >= _UNASKED_LEAST and measured > limit
     detail = f"{unasked} of {own} not asked, by no fault of its own; control {theirs_unasked} of {theirs}"
     return Evidence("not_asked", "guardrail", INCONCLUSIVE if holds else PASS, measured, limit, detail, own)
-
-
-def missing_share(totals: Mapping[str, float]) -> float:
-    """The share of the closed blocks' pairs that are missing."""
-    missing = totals.get("missing", 0.0)
-    return missing / (missing + totals.get("rows", 0.0)) if missing else 0.0
-
-
-def of_missing(totals: Mapping[str, float]) -> Evidence | None:
-    """Whether so many pairs are missing that the others are no fair sample; None when no pair is missing."""
-    missing, share = totals.get("missing", 0.0), missing_share(totals)
-    if not missing:
-        return None
-    pairs = missing + totals.get("rows", 0.0)
-    detail = (
-        f"{share:.1%} of the pairs are missing ({missing:,.0f} of {pairs:,.0f}, {MISSING_LIMIT:.0%} may be):"
-        " shadows that were due and never came, or could not be asked"
-    )
-    verdict = UNMEASURED if share > MISSING_LIMIT else PASS
-    return Evidence("missing_pairs", "label", verdict, share, MISSING_LIMIT, detail, int(pairs))
-
-
-def unmeasured(margin: float, why: str) -> Evidence:
-    """The label evidence while there is none. `why`: in words."""
-    return Evidence("brier", "label", UNMEASURED, None, margin, why)
-
-
-def mean_difference(totals: Mapping[str, float]) -> float:
-    """The mean Brier score of the version less that of its control, over the labelled rows of closed blocks."""
-    return totals.get("difference", 0.0) / max(totals.get("labelled", 0.0), 1.0)
-
-
-def of_labels(totals: Mapping[str, float], margin: float, coverage: float, alpha: float) -> tuple[Evidence, Evidence]:
-    """Harm or non-inferiority, and superiority, over the closed blocks.
-
-    `totals`: see `RolloutJudged`. `coverage`: the share of labels without which nothing is PASS. `alpha`: the error rate of the
-    test for harm.
-    """
-    mean, is_covered = mean_difference(totals), totals["labelled"] >= coverage * totals["rows"]
-    is_shown = is_covered and bool(shows_no_worse(totals["margin"], mean, margin, SHOWN_LEVEL))
-    is_better = is_covered and bool(shows_no_worse(totals["better"], mean, 0.0, SHOWN_LEVEL))
-    is_harm = "harm_shown" in totals
-    verdict = FAIL if is_harm else PASS if is_shown else INCONCLUSIVE
-    detail = _label_detail(totals, is_covered=is_covered)
-    harm_e = _e(totals["harm_shown"] if is_harm else totals["harm"])
-    bound = f"its Brier score is over {margin:.4g} above its control's, {_sure(alpha)}" if is_harm else ""
-    return (
-        _of_blocks(totals, "brier", verdict, mean, margin, detail, harm_e, alpha, bound),
-        _of_blocks(
-            totals,
-            "superiority",
-            PASS if is_better else INCONCLUSIVE,
-            mean,
-            0.0,
-            "new minus control",
-            _e(totals["better"]),
-            SHOWN_LEVEL,
-        ),
-    )
-
-
-def _of_blocks(
-    totals: Mapping[str, float],
-    metric: str,
-    verdict: str,
-    measured: float,
-    limit: float,
-    detail: str,
-    e_value: float,
-    alpha: float,
-    bound: str = "",
-) -> Evidence:
-    # The newest block is named; of harm the one at whose closing it was shown.
-    block = "harm_" if verdict == FAIL else ""
-    return Evidence(
-        metric,
-        "label",
-        verdict,
-        measured,
-        limit,
-        detail,
-        int(totals["labelled"]),
-        int(totals["blocks"]),
-        totals[f"{block}from_s"],
-        totals[f"{block}to_s"],
-        e_value,
-        alpha,
-        bound,
-    )
-
-
-def _label_detail(totals: Mapping[str, float], *, is_covered: bool) -> str:
-    labelled = totals["labelled"]
-    detail = (
-        f"new minus control; evidence that it is within the margin: {_e(totals['margin']):.3g} of {1 / SHOWN_LEVEL:.0f}"
-    )
-    if totals.get("log_loss_new"):
-        detail += (
-            f"; log-loss {totals['log_loss_new'] / labelled:.4f} against {totals['log_loss_control'] / labelled:.4f}"
-        )
-    return detail if is_covered else f"{detail}; only {labelled / totals['rows']:.2f} of the labels came"
 
 
 def _rows(test: GuardrailTest) -> int:

@@ -17,15 +17,17 @@ from msgspec.structs import replace
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.events.registry import RolloutAdvanced, RolloutCompleted, RolloutStarted, Route
-from headrace.events.verdicts import PASS, Evidence, VerdictGiven, WaitingFor, worst
+from headrace.events.verdicts import FAIL, PASS, VerdictGiven, WaitingFor, worst
 from headrace.features.outcomes import KnownOutcome
 from headrace.step import Step
+from headrace_monitor.core.agreement import Agreement
 from headrace_monitor.core.arms import PENDING_BYTES, range_of
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
-from headrace_monitor.core.evidence import of_guardrail, of_split, of_unasked, unmeasured
+from headrace_monitor.core.evidence import of_guardrail, of_split, of_unasked
 from headrace_monitor.core.guardrail_cases import GuardrailCases
 from headrace_monitor.core.guardrails import split_alpha
-from headrace_monitor.core.label_evidence import LabelEvidence, margin_of, open_blocks, why_unmeasured
+from headrace_monitor.core.label_evidence import LabelEvidence, open_blocks, why_unlabelled
+from headrace_monitor.core.label_report import Report, same
 from headrace_monitor.core.rollout_requests import PENDING_KEPT, UNIT_BYTES, UNITS_KEPT, RolloutRequests, Seen
 
 # How many bytes a rollout may hold, by what it is.
@@ -60,13 +62,16 @@ class RolloutAnalysis:
         blocks = open_blocks(deployment, self.plan, state)
         effective = [metric for metric, found in self._guardrails.items() if not found.dry_run]
         self._alpha = split_alpha(self.plan.alpha, effective, has_labels=blocks is not None)
+        self._why_unlabelled = why_unlabelled(deployment, self.control)
+        has_level = self._why_unlabelled is None
         self._labels = (
-            LabelEvidence(blocks, self.plan, deployment.coverage, self._alpha["labels"], state)
-            if blocks is not None
-            else None
+            LabelEvidence(blocks, self.plan, has_level, self._alpha["labels"], state) if blocks is not None else None
         )
+        self._agreement = None if has_level else Agreement(state.tests.get("agreement"))
         self._block_s = blocks.block_s if blocks is not None else self.plan.block_s
-        self._requests = RolloutRequests(self.version, self.control, self._cases, blocks, self._block_s, state.folded)
+        self._requests = RolloutRequests(
+            self.version, self.control, self._cases, blocks, self._block_s, state.folded, self._agreement
+        )
         self._is_due = state.verdict is None
 
     # what happens to the rollout
@@ -137,9 +142,9 @@ class RolloutAnalysis:
         if self._labels is None:
             self._requests.end_blocks(math.floor(clock_s / self._block_s))
             return
-        self._requests.end_blocks(self._labels.blocks.last_closed_by(clock_s) + 1)
-        while (closed := self._labels.close_next(clock_s)) is not None:
-            self._is_due |= closed.sums.rows > 0 or closed.missing > 0
+        self._requests.end_blocks(self._labels.blocks.last_ripe_by(clock_s) + 1)
+        while (is_news := self._labels.close_next(clock_s)) is not None:
+            self._is_due |= is_news
 
     def _is_to_be_given(self, verdict: VerdictGiven, *, is_silent: bool) -> bool:
         """Whether a verdict is given, by the rules of the module."""
@@ -171,22 +176,24 @@ class RolloutAnalysis:
         limit = self._guardrails["degraded"].limit if "degraded" in self._guardrails else None
         holding = (of_split(self.state.step_units, self.state.share), of_unasked(self.state.step_unasked, limit))
         held = [evidence for evidence in holding if evidence is not None]
-        labels, totals = self._label_evidence(), self._totals
+        labels, totals = self._report(), self._totals
         return VerdictGiven(
             deployment=self.deployment.name,
             rollout=self.state.started.rollout,
             version=self.version,
             number=self.state.number,
             guardrails=worst(evidence.verdict for evidence in (*effective, *held)),
-            labels=labels[0].verdict,
+            labels=labels.verdict,
             clock_s=clock_s or 0.0,
             step_decisions=self.state.step_decisions,
             decisions=self.state.decisions,
             label_count=int(totals.get("labelled", 0)),
             blocks=int(totals.get("blocks", 0)),
-            evidence=(*found, *held, *labels),
-            waiting_for=self._waiting_for(clock_s, labels[0].verdict),
+            evidence=(*found, *held, *labels.evidence),
+            waiting_for=self._waiting_for(clock_s, labels.verdict),
             has_clock=clock_s is not None,
+            cycles=int(totals.get("cycles", 0)),
+            unlabelled=self._why_unlabelled is not None,
         )
 
     def _waiting_for(self, clock_s: float | None, labels: str) -> WaitingFor:
@@ -204,10 +211,12 @@ class RolloutAnalysis:
             return "time"
         return "" if labels == PASS else "labels"
 
-    def _label_evidence(self) -> tuple[Evidence, ...]:
-        if self._labels is None:
-            return (unmeasured(margin_of(self.plan), why_unmeasured(self.deployment, self.control)),)
-        return self._labels.found()
+    def _report(self) -> Report:
+        """The label evidence. Where no label can judge it, two versions that give the same answers pass."""
+        report = self._labels.report if self._labels is not None else Report.without(self._why_unlabelled or "")
+        if self._agreement is None or report.verdict == FAIL or not self._agreement.is_within(self.plan.margin):
+            return report
+        return report.with_level(same(self._agreement.pairs, self._agreement.most, self.plan.margin))
 
     # what is remembered
 
@@ -217,7 +226,7 @@ class RolloutAnalysis:
 
     @property
     def _blocks_from_s(self) -> float | None:
-        return self._labels.blocks.open_from_s if self._labels is not None else None
+        return self._labels.open_from_s if self._labels is not None else None
 
     @property
     def open_from_s(self) -> float | None:
@@ -245,6 +254,8 @@ class RolloutAnalysis:
         tests = self._cases.numbers()
         if self._labels is not None:
             tests |= self._labels.tests()
+        if self._agreement is not None:
+            tests["agreement"] = self._agreement.state()
         return replace(
             self.state,
             tests=tests,

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
+from headrace_monitor.core.agreement import Agreement
 from headrace_monitor.core.arms import (
     PENDING_BYTES,
     UNASKED,
@@ -79,7 +80,7 @@ class RolloutRequests:
     """The requests of one rollout.
 
     `blocks`: None where no label can judge the rollout. `block_s`: the length of a block of event time, for the shadows that are
-    due. `folded`: per place the next decision that the guardrails have not seen.
+    due. `agreement`: where no label can judge it. `folded`: per place the next decision that the guardrails have not seen.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class RolloutRequests:
         blocks: Blocks | None,
         block_s: float,
         folded: Mapping[str, int],
+        agreement: Agreement | None = None,
     ) -> None:
-        self.version, self.control = version, control
+        self.version, self.control, self._agreement = version, control, agreement
         self._cases, self._blocks, self._block_s = cases, blocks, block_s
         self._pending = PendingRequests(PENDING_KEPT)
         self._folded = dict(folded)
@@ -223,6 +225,8 @@ class RolloutRequests:
             return
         if self._blocks is not None:
             self._blocks.put(unit, at_s, new.score, control.score, request_id, is_first_time=is_fresh)
+        if is_fresh and self._agreement is not None:
+            self._agreement.add(new.score, control.score)
         if is_fresh and pairs is not None:
             pairs.append((new, control))
 
