@@ -51,6 +51,7 @@ NUMBERS = [
     ("keep-answering", f"when half failed or {breaker.slow_share:.0%}".replace("%", " %")),
     ("keep-answering", f"waited for {shed} of its deadline, shadows stop scoring; at {baseline} the baseline"),
     ("keep-answering", f"at {requests} requests that have waited for {baseline} are refused"),
+    ("release-a-version", f"`give_up_after` (`{Canary().give_up_after}`)"),
     ("who-may", f"abort them after {LONGEST_TRANSACTION_MS / 1000:.0f} s"),
     ("who-may", f"\n{TRANSACTION_TIMEOUT_S:.0f} s, which is what our own transactions ask for"),
 ]  # fmt: skip

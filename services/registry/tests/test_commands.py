@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from headrace.events.registry import RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
-from headrace.events.verdicts import FAIL
+from headrace.events.registry import ApprovalAwaited, RolloutAborted, RolloutAdvanced, RolloutCompleted, RolloutStarted
+from headrace.events.verdicts import FAIL, UNMEASURED
 from headrace_cli.main import app
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -80,6 +80,25 @@ async def test_watching_ends_with_the_rollout_and_shows_the_evidence(kafka_bench
     assert watched.exit_code == 0
     assert "canary of version 2 against 1: aborted" in watched.stdout
     assert "level" in watched.stdout
+
+
+async def test_a_canary_without_labels_shows_the_command_that_gives_it_all_traffic(
+    kafka_bench: Bench, terminal: Terminal
+) -> None:
+    bench = kafka_bench
+    async with bench.running():
+        await bench.start_canary()
+        await bench.judge(7200.0, labels=UNMEASURED, unlabelled=True)
+        await bench.until(ApprovalAwaited)
+        (row,) = await terminal.json("rollout", "status", "d")
+        approve = '`headrace model approve d 2 --reason "..."`'
+        assert row["waits_for"] == f"a person to approve it: {approve} (no label can judge it)"
+        await terminal.json("model", "approve", "d", "2", "--reason", "fine")
+        await bench.judge(7201.0, labels=UNMEASURED, unlabelled=True)
+        completed = await bench.until(RolloutCompleted, lambda fact: fact.version == 2)
+    assert completed.event.promoted
+    (row,) = await terminal.json("rollout", "status", "d")
+    assert (row["champion"], row["reason"].split(":")[0].startswith("approved by ")) == (2, True)
 
 
 async def test_versions_are_found_described_named_and_taken_out_of_use(
