@@ -17,7 +17,7 @@ from headrace.events.registry import (
     StartRollout,
     VersionRegistered,
 )
-from headrace.events.verdicts import UNMEASURED
+from headrace.events.verdicts import UNMEASURED, Evidence
 from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
@@ -25,7 +25,6 @@ from headrace.project.labels import value_of, why_not_label
 from headrace.registry.state import Registry
 from headrace.testing.registry import CANARY, command, folded, verdict, version_of
 from headrace_cli.evidence.rollouts import Board
-from headrace_monitor.core.evidence import unmeasured
 from headrace_monitor.core.rollout_analysis import begin
 from headrace_monitor.core.rollout_requests import Seen
 from headrace_monitor.core.windows import Windows
@@ -200,7 +199,7 @@ def test_a_rollout_that_waits_for_labels_reports_why_there_are_none() -> None:
     started = RolloutStarted("d", "r1", 2, "canary", "r", CANARY, 1)
     advanced = RolloutAdvanced("d", "r1", 2, "canary", 0.3, 0, 1.0)
     board.fold.state = folded(Registry(), [version_of(2), started, advanced])
-    evidence = (unmeasured(0.01, "no label is declared"),)
+    evidence = (Evidence("level", "label", UNMEASURED, detail="no label is declared"),)
     board.verdicts["r1"] = verdict(board.fold.state, 1.0, labels=UNMEASURED, evidence=evidence, waiting_for="labels")
     assert board.rows("d")[0]["waits_for"] == "labels: no label is declared"
 
