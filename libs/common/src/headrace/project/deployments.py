@@ -10,10 +10,7 @@ from headrace.project.views import Binding
 
 @dataclass(frozen=True)
 class Number:
-    """A numeric input within inclusive limits, None for no limit. `nullable`: it may be missing.
-
-    Limits are compared in float32, as the model gets the value.
-    """
+    """A numeric input within inclusive limits (compared in float32), None for no limit. `nullable`: it may be missing."""
 
     name: str
     low: float | None = None
@@ -23,9 +20,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Category:
-    """A text input. The model gets its code in the version's vocabulary; an unknown value becomes NaN, and is
-    counted.
-    """
+    """A text input. The model gets its code in the version's vocabulary; an unknown value becomes NaN and is counted."""
 
     name: str
     nullable: bool = False
