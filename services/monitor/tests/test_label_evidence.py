@@ -143,6 +143,10 @@ def test_the_default_margin_is_a_tenth_of_what_the_control_gains_over_a_constant
     labels, risk = stream.labels[known], stream.risk[known]
     gain = labels.mean() * (1 - labels.mean()) - ((risk - labels) ** 2).mean()
     assert found.totals["margin"] == pytest.approx(min(0.01, 0.1 * gain))
+    started = RolloutStarted("d", "r", 2, "canary", "", deployment().rollout, 1)
+    known_before = evidence_of(deployment(), RolloutJudged("d", started, usual_gain=0.03))
+    play(known_before, stream, stream.noisy(0.1), stream.risk)
+    assert known_before.totals["margin"] == pytest.approx(0.003)
     useless = play(evidence_of(deployment()), stream, stream.noisy(0.1), np.full(stream.count, 0.01))
     assert "margin" not in useless.totals
     assert "its control gains nothing over a constant answer" in of(useless.report, "level").detail

@@ -30,7 +30,7 @@ def test_the_quality_of_a_version_by_hand() -> None:
         4, "shadow", 3, pytest.approx(row_losses.mean()), pytest.approx(np.mean([entropy(p) for p in scores])), 1.0, pytest.approx(8 / 15),
         loss_error=pytest.approx(row_losses.std(ddof=1) / math.sqrt(3)), excess_error=pytest.approx(excess.std(ddof=1) / math.sqrt(3)),
         loss_skew=pytest.approx((((row_losses - row_losses.mean()) / row_losses.std()) ** 3).mean() / math.sqrt(3)), over_prior=pytest.approx(over.mean()),
-        over_prior_error=pytest.approx(over.std(ddof=1) / math.sqrt(3)),
+        over_prior_error=pytest.approx(over.std(ddof=1) / math.sqrt(3)), score=pytest.approx((0.04 + 0.04 + 0.36) / 3),
     )  # fmt: skip
     plain = quality(4, "shadow", scores[:1], labels[:1])
     assert (plain.auc, plain.over_prior, plain.over_prior_error, plain.loss_error) == (None, None, 0.0, 0.0)
@@ -63,6 +63,7 @@ def test_figures_of_numbers_are_in_quarters_of_the_declared_range() -> None:
         1, "champion", 2, None, None, None, 3.0, rmse=pytest.approx(math.sqrt(2.5)), mae=1.5, squared_error=pytest.approx(0.625),
         loss_error=pytest.approx(np.std([1.0, 0.25], ddof=1) / math.sqrt(2)), excess_error=pytest.approx(np.std([1.0, 0.25], ddof=1) / math.sqrt(2)),
         loss_skew=0.0, over_prior=pytest.approx(over.mean()), over_prior_error=pytest.approx(over.std(ddof=1) / math.sqrt(2)),
+        score=pytest.approx(1.5 / 8),
     )  # fmt: skip
     assert figures_of(label, rows([1.0, 5.0], [3.0, 4.0]), ()).mean_label == 3.5
     (bare,) = figures_of(replace(label, high=None), rows([1.0, 5.0], [3.0, 4.0]), (), 3.0).qualities

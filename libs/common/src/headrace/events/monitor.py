@@ -15,7 +15,9 @@ class VersionQuality(msgspec.Struct, frozen=True):
     declared range (None where no range is declared). `loss`: the figure by which versions are compared and watched,
     `log_loss` or `squared_error`. `loss_error`, `excess_error`: standard errors, by rows, of the loss and of its excess
     over the expected loss. `loss_skew`: skewness of the mean loss. `over_prior`: the loss minus that of the fallback
-    chain's prior on the same rows, with `over_prior_error`; None where the chain has no prior.
+    chain's prior on the same rows, with `over_prior_error`; None where the chain has no prior. `score`: the mean bounded
+    score by which rollouts are judged (Brier; for numbers the absolute error as a share of the declared range, None
+    without one).
     """
 
     version: int
@@ -34,6 +36,7 @@ class VersionQuality(msgspec.Struct, frozen=True):
     loss_skew: float = 0.0
     over_prior: float | None = None
     over_prior_error: float = 0.0
+    score: float | None = None
 
     @property
     def loss(self) -> float | None:
@@ -187,7 +190,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     `worse`: per version (its digits) the windows in a row in which it did worse than the prior. `unlabelled`: the
     windows in a row with too few labels. `late_requests`, `late_outcomes`: the number of records, since the beginning,
     that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
-    `replay_from` or later; None for all.
+    `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
+    scores, and labels per class.
     """
 
     deployment: str
@@ -205,6 +209,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     worse: dict[str, int] = {}
     needed_from_s: float | None = None
     unlabelled: int = 0
+    record: tuple[float, ...] = ()
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):
@@ -218,7 +223,8 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     read again. `tests`: plain numbers per guardrail and per test on labels. `totals`: sums over the closed blocks.
     `verdict`: the newest published verdict. `sequence`: the number of verdicts. `step_seen`: decisions of the deployment
     in this step. `step_unasked`: of this step's decisions for the version's units, those for which it was not called
-    through no fault of its own, and all; then the same two for the control.
+    through no fault of its own, and all; then the same two for the control. `usual_gain`: what the champion gained
+    over a constant answer before the rollout, per request, None where that was not known.
     """
 
     deployment: str
@@ -241,3 +247,4 @@ class RolloutJudged(msgspec.Struct, frozen=True):
     sequence: int = 0
     step_seen: int = 0
     step_unasked: tuple[int, int, int, int] = (0, 0, 0, 0)
+    usual_gain: float | None = None

@@ -26,6 +26,7 @@ from headrace_monitor.core.drift import Detector
 from headrace_monitor.core.facts import Concern, FindingFact
 from headrace_monitor.core.finding_alarms import ONCE
 from headrace_monitor.core.retrain_requests import FIRST, RetrainRequests, Standing, TrainingFact
+from headrace_monitor.core.usual_gain import Record, recorded
 
 # Kinds of findings about sources.
 _OF_SOURCES = ("traffic", "contract")
@@ -39,6 +40,7 @@ class Findings:
     findings, by `key_of`. `windows_closed`, `labelled_total`: windows and labelled rows so far. `profiles`: per source the
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
+    `record`: see `usual_gain`.
     """
 
     deployment: DeploymentDefinition
@@ -52,6 +54,7 @@ class Findings:
     worse: Mapping[str, int] = field(default_factory=dict)
     unlabelled: int = 0
     clock_s: float = 0.0
+    record: Record = ()
 
     @property
     def standing(self) -> Standing:
@@ -85,6 +88,7 @@ def on_window(findings: Findings, window: WindowClosed, served: int | None, cloc
         windows_closed=findings.windows_closed + 1,
         labelled_total=findings.labelled_total + window.labelled,
         clock_s=clock_s,
+        record=recorded(findings.record, window, findings.deployment.label),
     )
     step: FindingStep = Step(findings)
     for judged in (_on_sources, _on_skew, _on_labels, _on_losses, _on_priors):
@@ -297,6 +301,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         asks=tuple(findings.requests.by_key.values()),
         worse=dict(findings.worse),
         unlabelled=findings.unlabelled,
+        record=findings.record,
     )
 
 
@@ -319,6 +324,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.worse,
         memory.unlabelled,
         memory.closed_to_s,
+        memory.record,
     )
     return replace(found, requests=_all_asking(found))
 

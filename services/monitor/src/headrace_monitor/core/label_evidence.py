@@ -53,7 +53,7 @@ class LabelEvidence:
             self._ranking.restore(tests["labels.ranking"])
             self._gross.restore(tests["labels.gross"])
         self._cycles = Cycles(label.kind, len(label.classes), self._cycle_blocks, tests.get("labels.cycles"))
-        self._totals = dict(state.totals)
+        self._totals, self._usual_gain = dict(state.totals), state.usual_gain
 
     # blocks and cycles
 
@@ -143,9 +143,13 @@ class LabelEvidence:
         self._note_level(worst, best, at_random)
 
     def _margin(self, gain: float | None) -> float | None:
-        """The margin; None where the control gains nothing over a constant, and the plan gives none."""
+        """The margin; None where the control gains nothing over a constant, and the plan gives none.
+
+        `gain`: by the rollout's own labels, for where nothing was on record before it.
+        """
         if self._plan.margin is not None:
             return self._plan.margin
+        gain = gain if self._usual_gain is None else self._usual_gain
         if gain is None or gain <= 0:
             self._totals.pop("margin", None)
             return None

@@ -33,6 +33,7 @@ from headrace_monitor.core.retrain_requests import TrainingFact
 from headrace_monitor.core.rollouts import ClockOf, Rollouts
 from headrace_monitor.core.serving_alarms import InferenceFact
 from headrace_monitor.core.signatures import Signatures
+from headrace_monitor.core.usual_gain import gain_of
 from headrace_monitor.core.windows import Rows
 
 Facts = Sequence[Fact]
@@ -62,7 +63,7 @@ class Monitoring:
         self._names, self._liveness = names, liveness
         self.deployments, self._clocks, self._signatures = Deployments(), Clocks(), Signatures()
         self.alerting = Alerting(liveness)
-        self.rollouts = Rollouts(self.deployments.declared)
+        self.rollouts = Rollouts(self.deployments.declared, self._usual_gain)
         self.replay = Replay(self.deployments, self.rollouts)
         self.intake = Intake(self.deployments, self._clocks, self.rollouts, self.replay, names.of_source)
         self._by_type: dict[type, Handler] = {
@@ -82,6 +83,11 @@ class Monitoring:
         self.intake.follow_sources()
 
     # the start, and what is declared
+
+    def _usual_gain(self, name: str) -> float | None:
+        """What a deployment's champion usually gains over a constant; None where that is not known."""
+        watched = self.deployments.watched.get(name)
+        return None if watched is None else gain_of(watched.findings.record, watched.deployment.label)
 
     def on_history(self, event: Any, now: Now) -> None:
         """A record of what was remembered, alerted or registered before this start."""

@@ -132,6 +132,7 @@ def quality(version: int, role: str, scores: Floats, labels: Floats, prior: floa
         float(entropy.mean()),
         auc,
         float(scores.mean()),
+        score=float(((scores - labels) ** 2).mean()),
         **errors_of(row_losses, row_losses - entropy, over),
     )
 
@@ -173,6 +174,7 @@ def _number_quality(
         float(scores.mean()),
         rmse=squared**0.5,
         mae=float(np.abs(errors).mean()),
+        score=None if scale is None else float(np.abs(errors).mean()) * _SPREAD_SHARE / scale,
         squared_error=None if row_losses is None else float(row_losses.mean()),
         **({} if row_losses is None else errors_of(row_losses, row_losses, over)),
     )
@@ -209,6 +211,7 @@ def _class_quality(
     probabilities = np.array([(*found, *[0.0] * (width - len(found))) for found in scored])
     labels = np.array(true)
     clipped = np.clip(probabilities, _LEAST, 1.0)
+    true_ones = probabilities[np.arange(len(labels)), labels.astype(np.int64)]
     row_losses = losses(CLASSES, probabilities, labels)
     expected = -(probabilities * np.log(clipped)).sum(axis=1)
     fits = isinstance(prior, tuple) and len(prior) == width
@@ -222,6 +225,7 @@ def _class_quality(
         None,
         None,
         accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        score=float(np.mean((probabilities**2).sum(axis=1) - 2 * true_ones + 1)) / 2,
         **errors_of(row_losses, row_losses - expected, over),
     )
 

@@ -267,10 +267,15 @@ class RolloutAnalysis:
 
 
 def begin(
-    deployment: DeploymentDefinition, started: RolloutStarted, read_to: Mapping[str, int] | None = None
+    deployment: DeploymentDefinition,
+    started: RolloutStarted,
+    read_to: Mapping[str, int] | None = None,
+    usual_gain: float | None = None,
 ) -> RolloutAnalysis:
     """The analysis of a rollout that has just begun.
 
-    `read_to`: per `topic/partition` the next decision to read; those before it are none of the rollout's.
+    `read_to`: per `topic/partition` the next decision to read; those before it are none of the rollout's. `usual_gain`: see
+    `RolloutJudged`.
     """
-    return RolloutAnalysis(deployment, RolloutJudged(deployment.name, started, folded=dict(read_to or {})))
+    state = RolloutJudged(deployment.name, started, folded=dict(read_to or {}), usual_gain=usual_gain)
+    return RolloutAnalysis(deployment, state)

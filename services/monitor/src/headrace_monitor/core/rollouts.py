@@ -42,14 +42,21 @@ ClockOf = Callable[[str], float]
 ReplayFrom = Callable[[float], dict[str, int]]
 
 
+def _unknown(_: str) -> None:
+    """The usual gain where no windows are kept."""
+
+
 class Rollouts:
-    """The analyses, by deployment. `deployments`: those that are declared, by name.
+    """The analyses, by deployment. `deployments`: those that are declared, by name. `gain_of`: what a deployment's champion
+    usually gains over a constant, see `usual_gain`.
 
     It changes in place: a copy per decision would be slow.
     """
 
-    def __init__(self, deployments: Mapping[str, DeploymentDefinition]) -> None:
-        self._deployments = deployments
+    def __init__(
+        self, deployments: Mapping[str, DeploymentDefinition], gain_of: Callable[[str], float | None] = _unknown
+    ) -> None:
+        self._deployments, self._gain_of = deployments, gain_of
         self._analyses: dict[str, RolloutAnalysis] = {}
         self._routes: dict[str, dict[int, Route]] = {}
         self._waiting: dict[str, list[Seen]] = {}
@@ -124,7 +131,9 @@ class Rollouts:
     def _begin(self, fact: RolloutStarted) -> None:
         deployment = self._deployments.get(fact.deployment)
         if deployment is not None:
-            analysis = self._analyses[fact.deployment] = begin(deployment, fact, self._read_to)
+            analysis = self._analyses[fact.deployment] = begin(
+                deployment, fact, self._read_to, self._gain_of(fact.deployment)
+            )
             for offset, route in self._routes.get(fact.deployment, {}).items():
                 analysis.on_route(route, offset)
 
