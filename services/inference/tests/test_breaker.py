@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.events.definition import BreakerDefinition
-from headrace_inference.core.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Call, allows, at, failure_share, on_call
+from headrace_inference.core.breaker import (
+    CLOSED,
+    HALF_OPEN,
+    OPEN,
+    Breaker,
+    Call,
+    allows,
+    at,
+    failure_share,
+    on_call,
+    on_hang,
+)
 
 PLAN = BreakerDefinition(slow_s=1.0, window_s=30.0, window_calls=5, min_calls=3, open_s=10.0, probes=2)
 GOOD, BAD, SLOW = {"failed": 0.0}, {"failed": 1.0, "reason": "NaN"}, {"took_s": 1.0}
@@ -47,6 +58,19 @@ def after(start: Breaker, *calls: dict, from_s: float = 100.0) -> Breaker:
 )
 def test_the_table(start: Breaker, calls: list[dict], state: str) -> None:
     assert after(start, *calls).state == state
+
+
+def test_openings_in_a_row_are_counted_while_the_versions_own_failures_are_their_cause() -> None:
+    opened = after(Breaker(), BAD, BAD, BAD)
+    again = after(opened, BAD, from_s=120.0)
+    thrice = on_hang(at(again, PLAN, 140.0), PLAN, 140.0, "it hangs").state
+    assert [found.openings for found in (opened, again, thrice, at(thrice, PLAN, 160.0))] == [1, 2, 3, 3]
+    assert on_hang(thrice, PLAN, 141.0, "it hangs").state == thrice
+    assert after(thrice, GOOD, GOOD, from_s=160.0) == Breaker(CLOSED, 161.0)
+    slow = after(thrice, SLOW, from_s=160.0)
+    assert (slow.state, slow.openings) == (OPEN, 0)
+    assert after(Breaker(), SLOW, SLOW, SLOW).openings == 0
+    assert (on_hang(Breaker(), PLAN, 1.0, "it hangs").state.openings, after(slow, BAD, from_s=180.0).openings) == (1, 1)
 
 
 def test_calls_that_lie_too_far_apart_do_not_add_up() -> None:

@@ -9,7 +9,7 @@ import pytest
 from headrace.clock import ManualClock
 from headrace.errors import Fatal
 from headrace.events.definition import BreakerDefinition
-from headrace.events.failures import Busy
+from headrace.events.failures import BreakerOpen, Busy
 from headrace.events.inference import BreakerChanged, OverloadChanged
 from headrace.hosting.health import Health
 from headrace.hosting.metrics import page
@@ -85,7 +85,9 @@ async def test_a_call_that_was_merely_late_at_its_limit_and_goes_on_hanging_open
     assert models.why_not(NAME, plan, as_shadow=True) is None
     assert facts == []
     for _ in range(3):
-        assert "has hung" in models.why_not(NAME, plan).reason
+        why = models.why_not(NAME, plan)
+        assert isinstance(why, BreakerOpen)
+        assert ("has hung" in why.reason, why.openings) == (True, 1)
     release.set()
     assert [(fact.was, fact.state, fact.reason) for fact in facts] == [("closed", "open", "predict took over 0.8 s")]
 

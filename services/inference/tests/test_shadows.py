@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.events.failures import NoTime, NotLoaded, Raised, RowUnfit, Shed
+from headrace.events.failures import BreakerOpen, NoTime, NotLoaded, Raised, RowUnfit, Shed
 from headrace.events.inference import DecisionMade, Served, ShadowScored
 from headrace.log.codec import Message
 from headrace_inference.adapters import models, shadow_scoring
@@ -171,7 +171,7 @@ async def test_a_shadow_that_raises_counts_against_itself_and_costs_no_answer(
     answers = [m.event.answer for m in found if isinstance(m.event, DecisionMade)]
     assert all(isinstance(answer, Served) and answer.score.version == 2 for answer in answers)
     assert isinstance(results(found)["r0"][0], Raised)
-    assert isinstance(results(found)["r5"][0], NotLoaded)
+    assert isinstance(results(found)["r5"][0], BreakerOpen)
 
 
 async def test_a_slow_shadow_does_not_keep_the_same_version_from_answering(

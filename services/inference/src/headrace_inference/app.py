@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from headrace.clock import Clock
-from headrace.events.failures import Busy, NotLoaded
+from headrace.events.failures import BreakerOpen, NotLoaded
 from headrace.features.store import OnlineStore, Tiles
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.health import Health
@@ -157,7 +157,7 @@ def _why_not(views: ServingViews, loader: ModelLoader, name: Name) -> str | None
     match views.models.why_not(name, found[1].breaker):
         case NotLoaded(reason):
             return loader.why_not(name) or reason
-        case Busy(reason) if views.models.is_open(name):
+        case BreakerOpen(reason):
             return reason
         case _:
             return None

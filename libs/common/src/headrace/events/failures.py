@@ -1,7 +1,8 @@
 """Why a version gave no score: a closed union. Decisions use its type, never the text of its reason.
 
 `Raised`, `InvalidScore` and `Hung` are the version's own fault and count against it (breaker, guardrail and streak
-alike). The others describe the instance, the load or the row, and count against no version.
+alike). `BreakerOpen` follows from earlier calls: it counts against a version under rollout once its own failures have
+opened the breaker twice in a row. The others describe the instance, the load or the row, and count against no version.
 """
 
 import msgspec
@@ -28,9 +29,20 @@ class Hung(msgspec.Struct, frozen=True, gc=False, tag="hung"):
 
 
 class NotLoaded(msgspec.Struct, frozen=True, gc=False, tag="not_loaded"):
-    """The version is not loaded on this instance: not yet, its load failed, or its breaker is open."""
+    """The version is not loaded on this instance: not yet, or its load failed."""
 
     reason: str
+
+
+class BreakerOpen(msgspec.Struct, frozen=True, gc=False, tag="breaker_open"):
+    """The version's breaker is open: it is not called until its rest is over.
+
+    `openings`: how many times in a row the version's own failures opened it: 1 the first time, one more with each probe
+    that fails; 0 when slow calls opened it.
+    """
+
+    reason: str
+    openings: int = 0
 
 
 class Busy(msgspec.Struct, frozen=True, gc=False, tag="busy"):
@@ -61,12 +73,12 @@ class RowUnfit(msgspec.Struct, frozen=True, gc=False, tag="row_unfit"):
     field: str | None = None
 
 
-Failure = Raised | InvalidScore | Hung | NotLoaded | Busy | NoTime | Shed | RowUnfit
+Failure = Raised | InvalidScore | Hung | NotLoaded | BreakerOpen | Busy | NoTime | Shed | RowUnfit
 Own = Raised | InvalidScore | Hung
 
 
 def is_own(failure: Failure) -> bool:
-    """Whether a failure counts against the version.
+    """Whether a failure of a call counts against the version.
 
     >>> is_own(Raised("ValueError: x")), is_own(NotLoaded("not loaded yet"))
     (True, False)

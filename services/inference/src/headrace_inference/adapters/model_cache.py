@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from headrace.clock import Clock
 from headrace.events.definition import BreakerDefinition
-from headrace.events.failures import Busy, Failure, Hung, NotLoaded
+from headrace.events.failures import BreakerOpen, Busy, Failure, Hung, NotLoaded
 from headrace.events.inference import BreakerChanged
 from headrace.hosting.health import Health
 from headrace_inference.adapters.model_worker import Heartbeat, ModelWorker
@@ -91,12 +91,15 @@ class ModelCache:
         if hangs_s := worker.hangs_s:
             if not as_shadow and (hung := worker.why_hung(self.heartbeat, plan.slow_s)) is not None:
                 self.note_hang(name, plan, hung)
-            return Busy(f"a call has hung for {hangs_s:.1f} s")
+            reason = f"a call has hung for {hangs_s:.1f} s"
+            return BreakerOpen(reason, self._breakers[name].openings) if self.is_open(name) else Busy(reason)
         breaker = self._breakers.get(name)
         if breaker is None:
             return None
         breaker = self._take(name, on_time(breaker, plan, self._clock.monotonic_s()))
-        return None if allows(breaker) else NotLoaded(f"its breaker is open: {breaker.reason}")
+        if allows(breaker):
+            return None
+        return BreakerOpen(f"its breaker is open: {breaker.reason}", breaker.openings)
 
     def is_open(self, name: Name) -> bool:
         """Whether the breaker of a version is open: it is not asked before its rest is over."""

@@ -44,7 +44,8 @@ class Call:
 class Breaker:
     """One version's breaker. `since_s`: when it came to `state`; `window`: calls that count, oldest first; `reason`: why it opened.
 
-    `suspects`: the culprits that were known when it opened.
+    `suspects`: the culprits that were known when it opened. `openings`: how many times in a row the version's own failures opened it:
+    1 the first time, one more with each probe that fails; 0 when slow calls opened it, or when it is closed.
     """
 
     state: str = CLOSED
@@ -52,6 +53,7 @@ class Breaker:
     window: tuple[Call, ...] = ()
     reason: str = ""
     suspects: tuple[Culprit, ...] = ()
+    openings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def on_hang(breaker: Breaker, plan: BreakerDefinition, now_s: float, reason: str
     """A call of the version hangs: open at once, without regard to the window, for every further call would wait for that one."""
     if breaker.state == OPEN:
         return Step(breaker)
-    return _step(breaker, Breaker(OPEN, now_s, breaker.window, reason), plan, reason)
+    opened = Breaker(OPEN, now_s, breaker.window, reason, openings=breaker.openings + 1)
+    return _step(breaker, opened, plan, reason)
 
 
 def on_time(breaker: Breaker, plan: BreakerDefinition, now_s: float) -> BreakerStep:
@@ -123,7 +126,8 @@ def allows(breaker: Breaker) -> bool:
 def at(breaker: Breaker, plan: BreakerDefinition, now_s: float) -> Breaker:
     """The breaker as it is at `now_s`."""
     if breaker.state == OPEN and now_s >= breaker.since_s + plan.open_s:
-        return Breaker(HALF_OPEN, now_s, (), breaker.reason, breaker.suspects or _culprits(breaker))
+        suspects = breaker.suspects or _culprits(breaker)
+        return Breaker(HALF_OPEN, now_s, (), breaker.reason, suspects, breaker.openings)
     return breaker
 
 
@@ -138,8 +142,8 @@ def _after_call(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breake
         return _after_probe(breaker, plan, counted)
     recent = (old for old in breaker.window if counted.at_s - old.at_s < plan.window_s)
     grown = replace(breaker, window=(*recent, counted)[-plan.window_calls :])
-    reason = _fault_of(grown, plan)
-    return grown if reason is None else Breaker(OPEN, counted.at_s, grown.window, reason)
+    fault = _fault_of(grown, plan)
+    return grown if fault is None else Breaker(OPEN, counted.at_s, grown.window, fault[0], openings=fault[1])
 
 
 def _new_evidence(breaker: Breaker, call: Call) -> Call | None:
@@ -163,7 +167,8 @@ def _culprits(breaker: Breaker) -> tuple[Culprit, ...]:
 def _after_probe(breaker: Breaker, plan: BreakerDefinition, call: Call) -> Breaker:
     window = (*breaker.window, call)
     if call.failed >= plan.failure_share or call.failed == 1.0:
-        return Breaker(OPEN, call.at_s, window, f"a probe failed: {call.reason}", _suspects(breaker, call))
+        reason = f"a probe failed: {call.reason}"
+        return Breaker(OPEN, call.at_s, window, reason, _suspects(breaker, call), breaker.openings + 1)
     if call.took_s is None:
         return breaker
     if call.took_s >= plan.slow_s:
@@ -181,15 +186,16 @@ def _suspects(breaker: Breaker, call: Call) -> tuple[Culprit, ...]:
     return (*breaker.suspects, *call.culprits)[-_MOST_SUSPECTS:]
 
 
-def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> str | None:
+def _fault_of(breaker: Breaker, plan: BreakerDefinition) -> tuple[str, int] | None:
+    """Why the window opens the breaker, and `openings` then; None while it does not."""
     calls = len(breaker.window)
     if calls < plan.min_calls:
         return None
     failed, slow = failure_share(breaker), slow_share(breaker, plan)
     if failed >= plan.failure_share:
         newest = next(call.reason for call in reversed(breaker.window) if call.failed)
-        return f"{failed:.0%} of the rows of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}"
+        return f"{failed:.0%} of the rows of {calls} calls failed, the limit is {plan.failure_share:.0%}: {newest}", 1
     timed = sum(call.took_s is not None for call in breaker.window)
     if slow >= plan.slow_share and timed >= plan.min_calls:
-        return f"{slow:.0%} of {timed} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}"
+        return f"{slow:.0%} of {timed} calls took {plan.slow_s:g} s or longer, the limit is {plan.slow_share:.0%}", 0
     return None
