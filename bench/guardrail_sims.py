@@ -1,190 +1,269 @@
-"""Guardrails on resampled real traffic, and whole rollouts that are judged by labels and guardrails together. See `rollout_sims`."""
+"""Whole rollouts that are judged by their default guardrails alone, decision by decision, in the monitor's own classes.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+Each rollout is a canary at the default steps with a control that scores along, and a look after every few requests. `guardrail_rows`
+prints, per kind of traffic, how many rollouts are rolled back, with Clopper and Pearson's 95 % bounds.
+
+    found    a version that fails two points more often than its control, on 2,000 requests of units of their own
+    false    two equal versions on 5,000 requests of two weeks, with 1,500 units: outages of both in 1 % of hours, a client with 30 % of
+             all requests that fails always (in both versions; in the new one only), error rates that follow the hour
+    scores   scores of one risk that two versions know but for noise: a stale control, labels that come in 1 of 200 requests; and a
+             version that learned from shuffled labels, or from flipped ones
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
-from bench.rollout_sims import (
-    DAY_S,
-    HOUR_S,
-    LIMITS,
-    NEVER,
-    PLAN,
-    Floats,
-    Ints,
-    Labels,
-    Null,
-    Table,
-    Traffic,
-    draw_hours,
-    judge_labels,
-    shares_of,
-    tabulate,
-)
+from bench.measure import Row, progress
 from headrace.events.definition import RolloutDefinition
-from headrace.project.deployments import GUARDRAILS
-from headrace.stats.sequential import log_mean_exp
-from headrace_monitor.core.guardrails import (
-    LATENCY_SLACK,
-    distance_log_e,
-    intervals,
-    split_alpha,
-    staked_on_shares,
-)
+from headrace.events.failures import Raised
+from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Served
+from headrace.events.monitor import RolloutJudged
+from headrace.events.registry import RolloutStarted
+from headrace.events.verdicts import FAIL
+from headrace.project import Canary
+from headrace.project.rollouts import compile_rollout
+from headrace_monitor.core.guardrail_cases import GuardrailCases
+from headrace_monitor.core.guardrail_evidence import of_guardrail
+from headrace_monitor.core.guardrails import split_alpha
+from headrace_monitor.core.rollout_requests import RolloutRequests, Seen
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+HOUR_S = 3600.0
+OLD, NEW = 1, 2
+PLAN = compile_rollout("bench", Canary())
+LOOK_EVERY = 20
+RUNS = 400
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """How the two versions behave, label-free: probabilities of each kind of bad case, per arm; `slow`: of a call's being much slower."""
+class Traffic:
+    """What two versions do with the same requests, in order; all arrays have shape (n,).
 
-    bad_new: Mapping[str, float] = field(default_factory=dict)
-    bad_control: Mapping[str, float] = field(default_factory=dict)
-    outage_share: float = 0.01
-    outage_bad: float = 0.5
+    `at_s`, `units`: of the requests. `bad_new`, `bad_control`: where the version raises. `new`, `control`: its scores elsewhere.
+    """
 
-
-QUIET = Behaviour({"errors": 0.003, "invalid_scores": 0.001, "degraded": 0.01, "latency": 0.02}, {"errors": 0.003, "invalid_scores": 0.001, "degraded": 0.01, "latency": 0.02})  # fmt: skip
-BORDER = Behaviour(
-    {m: QUIET.bad_control[m] + (LATENCY_SLACK if m == "latency" else LIMITS[m].limit) for m in QUIET.bad_control},
-    QUIET.bad_control,
-)
+    at_s: Floats
+    units: list[str]
+    bad_new: Bools
+    bad_control: Bools
+    new: Floats
+    control: Floats
 
 
-def judge_rails(
-    rng: np.random.Generator, table: Table, hours: Ints, shown_h: Floats, how: Behaviour, alphas: Mapping[str, float]
-) -> dict[str, Floats]:
-    """Per metric the hour at which it fails, per run; NEVER where it does not. `shown_h`: when each run goes to all traffic."""
-    found = {
-        metric: np.full(len(hours), NEVER)
-        for metric in ("errors", "invalid_scores", "degraded", "latency", "distribution")
-    }
-    for run in range(len(hours)):
-        rows = table.pairs[hours[run]].astype(np.int64)
-        hour = np.repeat(np.arange(len(rows)), rows)
-        share = shares_of(len(rows), shown_h[run])[hour]
-        is_new = rng.random(len(hour)) < share
-        is_out = (rng.random(len(rows)) < how.outage_share)[hour]
-        for metric in ("errors", "invalid_scores", "degraded"):
-            found[metric][run] = _share_fails(rng, metric, hour, is_new, share, is_out, how, alphas[metric])
-        found["latency"][run] = _latency_fails(rng, hour, how, alphas["latency"])
-    found["distribution"] = _distance_fails(table, hours, alphas["distribution"])
-    return found
+def plain(at_s: Floats, units: list[str], bad_new: Bools, bad_control: Bools) -> Traffic:
+    """Traffic in which only the failures matter: both versions score all requests alike."""
+    scores = np.full(len(at_s), 0.3)
+    return Traffic(at_s, units, bad_new, bad_control, scores, scores)
 
 
-def _share_fails(rng, metric, hour, is_new, share, is_out, how: Behaviour, alpha: float) -> float:
-    rail = LIMITS[metric]
-    in_new, in_control = is_new, ~is_new
-    if metric != "degraded":  # where an arm has no units of its own its shadow's requests count
-        in_new, in_control = in_new | (share == 0), in_control | (share == 1)
-    luck = rng.random(len(hour))
-    worse = np.where(is_out, how.outage_bad, 0.0)
-    bad_new, bad_control = (
-        luck < np.maximum(how.bad_new[metric], worse),
-        luck < np.maximum(how.bad_control[metric], worse),
+def rolled_back_after(traffic: Traffic, plan: RolloutDefinition = PLAN) -> tuple[int, str] | None:
+    """After how many requests a canary is rolled back, and by which metric; None when it is not. Each step gets as many requests."""
+    rails = {rail.metric: rail for rail in plan.guardrails}
+    alphas = split_alpha(plan.alpha, list(rails), has_labels=True)
+    cases = GuardrailCases(rails, {}, has_control=True)
+    requests = RolloutRequests(NEW, OLD, cases, None, plan.block_s, {})
+    state = RolloutJudged(
+        "bench",
+        RolloutStarted("bench", "r", NEW, "canary", "", plan, OLD),
+        routes=dict(enumerate(plan.shares)),
+        share=plan.shares[0],
     )
-    new, control = np.stack([in_new, in_new & bad_new], 1), np.stack([in_control, in_control & bad_control], 1)
-    ends, differences = intervals(new.astype(float), control.astype(float))
-    path = log_mean_exp(np.cumsum(staked_on_shares(differences, rail.limit), axis=0)) if len(ends) else np.empty(0)
-    over = np.flatnonzero(path >= -np.log(alpha))
-    by_test = float(hour[ends[over[0]]]) if len(over) else NEVER
-    return min(by_test, _in_a_row(bad_new[in_new], hour[in_new], rail.consecutive))
+    made: list[Seen] = []
+    for decision in decisions(traffic, plan.shares):
+        made.append(Seen("decisions/0", decision.request_offset, decision))
+        if len(made) < LOOK_EVERY:
+            continue
+        state, made = requests.take(made, state), []
+        for metric, test in cases.tests.items():
+            if of_guardrail(rails[metric], test, alphas[metric]).verdict == FAIL:
+                return decision.request_offset + 1, metric
+    return None
 
 
-def _in_a_row(bad: NDArray[np.bool_], hour: Ints, consecutive: int) -> float:
-    if not consecutive or len(bad) < consecutive:
-        return NEVER
-    total = np.concatenate([[0], np.cumsum(bad)])
-    hits = np.flatnonzero(total[consecutive:] - total[:-consecutive] == consecutive)
-    return float(hour[hits[0] + consecutive - 1]) if len(hits) else NEVER
+def decisions(traffic: Traffic, shares: tuple[float, ...]) -> Iterator[DecisionMade]:
+    """The decisions as inference writes them. Each version that does not answer scores along."""
+    columns = (traffic.at_s, traffic.units, traffic.bad_new, traffic.bad_control, traffic.new, traffic.control)
+    for n, (at_s, unit, bad_new, bad_control, new, control) in enumerate(zip(*columns, strict=True)):
+        step = n * len(shares) // len(traffic.units)
+        assigned = NEW if crc32(unit.encode()) < shares[step] * 2**32 else OLD
+        scores = {OLD: Score(OLD, "", float(control)), NEW: Score(NEW, "", float(new))}
+        failures = {}
+        for version, is_bad in ((OLD, bad_control), (NEW, bad_new)):
+            if is_bad:
+                del scores[version]
+                failures[str(version)] = Raised("ValueError")
+        answering = scores.pop(assigned, None)
+        if answering is not None:
+            answer = Served(answering)
+        elif assigned == NEW and OLD in scores:
+            answer = FellBack("previous", "it raised", scores.pop(OLD))
+        else:
+            answer = Refused("nothing can answer")
+        yield DecisionMade(
+            f"r{n}", "bench", unit, float(at_s), answer, n,
+            shadows=tuple(scores.values()), route_offset=step, assigned=assigned, failures=failures,
+        )  # fmt: skip
 
 
-def _latency_fails(rng, hour, how: Behaviour, alpha: float) -> float:
-    calls = np.unique(hour * 1000 + rng.integers(0, 20, len(hour)))  # up to twenty calls an hour
-    luck = rng.random(len(calls))
-    slow_new = luck < how.bad_new["latency"]
-    slow_control = (luck >= how.bad_new["latency"]) & (luck < how.bad_new["latency"] + how.bad_control["latency"])
-    path = log_mean_exp(np.cumsum(staked_on_shares(slow_new.astype(float) - slow_control, LATENCY_SLACK), axis=0))
-    over = np.flatnonzero(path >= -np.log(alpha))
-    return float(calls[over[0]] // 1000) if len(over) else NEVER
+# traffic
 
 
-def _distance_fails(table: Table, hours: Ints, alpha: float, at_once: int = 50) -> Floats:
-    found = np.full(len(hours), NEVER)
-    for begin in range(0, len(hours), at_once):
-        some = hours[begin : begin + at_once]
-        counts = [np.cumsum(kind[some], axis=1) for kind in (table.only_new, table.only_control)]
-        path = distance_log_e(*counts, np.cumsum(table.pairs[some], axis=1), LIMITS["distribution"].limit)
-        over = path >= -np.log(alpha)
-        found[begin : begin + at_once] = np.where(over.any(axis=1), over.argmax(axis=1), NEVER)
-    return found
+def worse(control: float, more: float = 0.02) -> Callable[[np.random.Generator], Traffic]:
+    """2,000 requests of units of their own in a day; the version fails more often than its control by so much."""
+
+    def draw(rng: np.random.Generator, count: int = 2000) -> Traffic:
+        units = [f"u{n}" for n in range(count)]
+        at_s = np.sort(rng.random(count)) * 24 * HOUR_S
+        return plain(at_s, units, rng.random(count) < control + more, rng.random(count) < control)
+
+    return draw
 
 
-# whole rollouts
+def weeks(rng: np.random.Generator, count: int = 5000, units: int = 1500) -> tuple[Floats, list[str]]:
+    """Two weeks of requests, most of them by day, of units with few requests each and of some with many."""
+    hours = np.arange(14 * 24)
+    busy = np.where(hours % 24 < 18, 1.0, 0.1)
+    at_s = np.sort(rng.choice(hours, count, p=busy / busy.sum()) + rng.random(count)) * HOUR_S
+    weights = rng.pareto(2.0, units) + 0.2
+    return at_s, [f"u{n}" for n in rng.choice(units, count, p=weights / weights.sum())]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Of many rollouts: when each was rolled back, and by what. `by`: hours per metric, label evidence as `labels`."""
-
-    by: Mapping[str, Floats]
-    labels: Labels
-
-    @cached_property
-    def back_h(self) -> Floats:
-        """Hours until the rollback by whichever came first."""
-        return np.min(list(self.by.values()), axis=0)
-
-    @property
-    def share_back(self) -> float:
-        """Share of the runs that were rolled back."""
-        return float(np.isfinite(self.back_h).mean())
-
-    def first(self) -> dict[str, int]:
-        """How often each metric was the first."""
-        names = list(self.by)
-        winner = np.argmin([self.by[name] for name in names], axis=0)
-        return {name: int((np.isfinite(self.back_h) & (winner == n)).sum()) for n, name in enumerate(names)}
+def outages(rng: np.random.Generator) -> Traffic:
+    """Both versions fail always in 1 % of the hours, and in 3 of 1,000 requests otherwise."""
+    at_s, units = weeks(rng)
+    is_out = (rng.random(14 * 24) < 0.01)[(at_s // HOUR_S).astype(int)]
+    return plain(at_s, units, *(is_out | (rng.random(len(at_s)) < 0.003) for _ in range(2)))
 
 
-def roll_out(
-    traffic: Traffic,
-    *,
-    runs: int,
-    days: int,
-    seed: int,
-    plan: RolloutDefinition = PLAN,
-    how: Behaviour = QUIET,
-    null: str = "",
-    flip_hours: int = 1,
-) -> Outcome:
-    """`runs` whole rollouts of `days`. `null`: "" for the versions as they are, `zero` or `border` for differences with random
-    signs, one per `flip_hours`, around 0 or around the margin."""
-    rng = np.random.default_rng(seed)
-    delay_h = round((plan.label_delay_s or DAY_S) / HOUR_S)
-    table = tabulate(traffic, plan.margin, delay_h)
-    hours = draw_hours(rng, runs, days, traffic.days)
-    alphas = split_alpha(plan.alpha, [rail.metric for rail in GUARDRAILS], has_labels=True)
-    other, made = None, None
-    if null:
-        other = tabulate(traffic.swapped(), plan.margin, delay_h)
-        signs = rng.choice([-1.0, 1.0], (runs, -(-hours.shape[1] // flip_hours))).repeat(flip_hours, axis=1)
-        made = Null(signs[:, : hours.shape[1]], plan.margin if null == "border" else 0.0)
-    labels = judge_labels(table, other, hours, plan, alphas["labels"], made)
-    rails = judge_rails(rng, table, hours, labels.shown_h, how, alphas)
-    return Outcome({"labels": labels.harm_h, **rails}, labels)
+def broken_client(*, in_new_only: bool) -> Callable[[np.random.Generator], Traffic]:
+    """30 % of all requests come from one client and always fail, in both versions or in the new one only."""
+
+    def draw(rng: np.random.Generator) -> Traffic:
+        at_s, units = weeks(rng)
+        is_broken = rng.random(len(at_s)) < 0.3
+        units = ["broken" if broken else unit for broken, unit in zip(is_broken, units, strict=True)]
+        new, control = (rng.random(len(at_s)) < 0.003 for _ in range(2))
+        return plain(at_s, units, new | is_broken, control if in_new_only else control | is_broken)
+
+    return draw
 
 
-def crash_decisions(rng: np.random.Generator, share: float, alpha: float) -> int:
-    """How many of its own units' requests a version that always raises gets, without a shadow first, until it is rolled back."""
-    rail = LIMITS["errors"]
-    is_new = rng.random(20_000) < share
-    flags = np.stack([is_new, is_new], axis=1).astype(np.float64)
-    others = np.stack([~is_new, np.zeros(len(is_new))], axis=1).astype(np.float64)
-    ends, differences = intervals(flags, others)
-    path = log_mean_exp(np.cumsum(staked_on_shares(differences, rail.limit), axis=0))
-    over = np.flatnonzero(path >= -np.log(alpha))
-    by_test = int(is_new[: ends[over[0]] + 1].sum()) if len(over) else len(is_new)
-    return min(by_test, rail.consecutive)
+def by_hour(rng: np.random.Generator) -> Traffic:
+    """The rate of errors follows the hour of the day from 0 to 10 %, and is drawn anew for each hour around that."""
+    at_s, units = weeks(rng)
+    hours = np.arange(14 * 24)
+    rates = 0.05 * (1 + np.sin(hours / 24 * 2 * np.pi)) * rng.gamma(2.0, 0.5, len(hours))
+    rate = np.minimum(rates, 1.0)[(at_s // HOUR_S).astype(int)]
+    return plain(at_s, units, *(rng.random(len(at_s)) < rate for _ in range(2)))
+
+
+def scored(
+    make: Callable[[Floats, Floats, np.random.Generator], Floats], base: float = -1.4
+) -> Callable[[np.random.Generator], Traffic]:
+    """2,000 requests whose risk differs within and between the hours. `make`: the version's log-odds from the true ones and its control's.
+
+    `base`: the mean log-odds. The control is stale: it knows the risk with as much noise as there is risk.
+    """
+
+    def draw(rng: np.random.Generator, count: int = 2000) -> Traffic:
+        units = [f"u{n}" for n in range(count)]
+        at_s = np.sort(rng.random(count)) * 96 * HOUR_S
+        storms = rng.normal(0, 0.7, 96)[(at_s // HOUR_S).astype(int)]
+        risk = base + storms + rng.normal(0, 0.7, count)
+        control = risk + rng.normal(0, 0.7, count)
+        new, never = make(risk, control, rng), np.zeros(count, dtype=bool)
+        return Traffic(at_s, units, never, never, *(1 / (1 + np.exp(-odds)) for odds in (new, control)))
+
+    return draw
+
+
+def good(risk: Floats, _control: Floats, rng: np.random.Generator) -> Floats:
+    """A retrain: it knows the risk better than its stale control, and lies a little lower."""
+    return risk - 0.2 + rng.normal(0, 0.4, len(risk))
+
+
+def shuffled(risk: Floats, _control: Floats, rng: np.random.Generator) -> Floats:
+    """Without any skill."""
+    return np.full(len(risk), risk.mean()) + rng.normal(0, 0.3, len(risk))
+
+
+def flipped(risk: Floats, _control: Floats, rng: np.random.Generator) -> Floats:
+    """It learned the opposite."""
+    return -good(risk, risk, rng)
+
+
+# rows
+
+
+def rollbacks(name: str, draw: Callable[[np.random.Generator], Traffic], runs: int, seed: int) -> tuple[int, list[int]]:
+    """How many of the rollouts are rolled back, and after how many requests each of those."""
+    ends: list[int] = []
+    by: dict[str, int] = {}
+    for run in range(runs):
+        found = rolled_back_after(draw(np.random.default_rng([seed, run])))
+        if found is not None:
+            ends.append(found[0])
+            by[found[1]] = by.get(found[1], 0) + 1
+    progress(f"{name}: {len(ends)} of {runs} rolled back {by or ''}")
+    return len(ends), ends
+
+
+def guardrail_rows(runs: int = RUNS) -> list[Row]:
+    """All rows."""
+    rows: list[Row] = []
+    for rate in (0.003, 0.0):
+        name = f"rollouts.guardrails.two_points_worse_than_{rate:g}"
+        count, ends = rollbacks(name, worse(rate), runs, seed=31)
+        rows.append(_at_least(f"{name}.rolled_back_within_2000", count, runs, 0.95))
+        rows.append(
+            _row(f"{name}.requests", float(np.median(ends or [np.inf])), "requests, median", "told", True, runs)
+        )
+    harmless = {
+        "outages_of_both_in_1_percent_of_hours": outages,
+        "broken_client_in_both": broken_client(in_new_only=False),
+        "broken_client_in_the_new_one_only": broken_client(in_new_only=True),
+        "errors_that_vary_by_hour": by_hour,
+        "scores_of_a_good_retrain": scored(good),
+        "scores_of_a_good_retrain_of_a_rare_label": scored(good, base=-5.5),
+    }
+    for seed, (name, draw) in enumerate(harmless.items()):
+        count, _ = rollbacks(name, draw, runs // 2, seed=41 + seed)
+        rows.append(_at_most(f"rollouts.guardrails.{name}.rolled_back", count, runs // 2, 0.05))
+    harmful = {
+        "shuffled": scored(shuffled),
+        "flipped": scored(flipped),
+        "shuffled_rare": scored(shuffled, base=-5.5),
+        "flipped_rare": scored(flipped, base=-5.5),
+    }
+    for seed, (name, draw) in enumerate(harmful.items()):
+        count, _ = rollbacks(name, draw, runs // 4, seed=51 + seed)
+        rows.append(_at_least(f"rollouts.guardrails.{name}.rolled_back_within_2000", count, runs // 4, 0.95))
+    return rows
+
+
+def interval(count: int, runs: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % bounds of a share."""
+    lower = float(beta.ppf(0.025, count, runs - count + 1)) if count else 0.0
+    upper = float(beta.ppf(0.975, count + 1, runs - count)) if count < runs else 1.0
+    return lower, upper
+
+
+def _at_most(name: str, count: int, runs: int, limit: float) -> Row:
+    lower, upper = interval(count, runs)
+    return _row(name, count / runs, f"share, 95 % {lower:.3f}-{upper:.3f}", f"<= {limit}", count / runs <= limit, runs)
+
+
+def _at_least(name: str, count: int, runs: int, limit: float) -> Row:
+    lower, upper = interval(count, runs)
+    return _row(name, count / runs, f"share, 95 % {lower:.3f}-{upper:.3f}", f">= {limit}", count / runs >= limit, runs)
+
+
+def _row(name: str, value: float, unit: str, demanded: str, met: bool, runs: int) -> Row:
+    return Row(name, value, unit, None, None, None, demanded, met, runs, 0.0, 0.0)

@@ -2,8 +2,8 @@
 
 A rollout is a row of days drawn from July (whole days of 24 one-hour blocks from 08:00 UTC, when New York sleeps, in intervals
 of three days on average: the stationary bootstrap). It is shadowed for a day, takes 1, 5 and 25 %, goes to all when it is shown to be no
-worse, and is judged for the rest of the time. Every guardrail and the label evidence are looked at after every stretch of
-traffic and every closed block; the first that fails rolls back.
+worse, and is judged for the rest of the time. The label evidence is looked at after every closed block, and rolls back when it
+fails. Guardrails are apart (`guardrail_sims`).
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.definition import RolloutDefinition
-from headrace.project.deployments import GUARDRAILS
 from headrace.stats.pairs import BlockSum, PairTest, brier_losses, shows_harm, shows_no_worse, sum_up
 from headrace.stats.sequential import chains_needed
-from headrace_monitor.core.guardrails import (
-    THRESHOLDS,
-)
+from headrace_monitor.core.guardrails import split_alpha
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +29,6 @@ STRETCH_DAYS = 3.0
 NEVER = np.inf
 FIELDS = ("harm_gain", "harm_risk", "margin_gain", "margin_risk")
 PLAN = RolloutDefinition("canary", margin=0.01, label_delay_s=11 * HOUR_S)
-LIMITS = {rail.metric: rail for rail in GUARDRAILS}
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,6 @@ class Table:
     square: Floats
     sums: Mapping[str, Floats]
     low: Mapping[str, Floats]
-    only_new: Floats
-    only_control: Floats
     pairs: Floats
 
 
@@ -86,8 +80,7 @@ def tabulate(traffic: Traffic, margin: float, delay_h: int) -> Table:
     new, control = brier_losses(traffic.new), brier_losses(traffic.control)
     final: list[BlockSum] = []
     low = {"harm": np.zeros((count, delay_h)), "margin": np.zeros((count, delay_h))}
-    square, only_new, only_control = np.zeros(count), np.zeros((count, 9)), np.zeros((count, 9))
-    below_new, below_control = traffic.new[:, None] <= THRESHOLDS, traffic.control[:, None] <= THRESHOLDS
+    square = np.zeros(count)
     for block in range(count):
         rows = order[bounds[block] : bounds[block + 1]]
         known_h = (traffic.at_s[rows] + traffic.lag_s[rows]) / HOUR_S - (block + 1)
@@ -99,8 +92,6 @@ def tabulate(traffic: Traffic, margin: float, delay_h: int) -> Table:
         final.append(found)
         is_known = ~np.isnan(labels)
         square[block] = ((new - control)[rows, traffic.labels[rows].astype(np.int64)][is_known] ** 2).sum()
-        only_new[block] = (below_new[rows] & ~below_control[rows]).sum(axis=0)
-        only_control[block] = (below_control[rows] & ~below_new[rows]).sum(axis=0)
     names = ("rows", "labelled", "difference", *FIELDS)
     columns = {name: np.array([getattr(block, name) for block in final], dtype=np.float64) for name in names}
     sums = {name: columns[name] for name in FIELDS}
@@ -111,8 +102,6 @@ def tabulate(traffic: Traffic, margin: float, delay_h: int) -> Table:
         square,
         sums,
         low,
-        only_new,
-        only_control,
         np.diff(bounds).astype(np.float64),
     )
 
@@ -268,4 +257,46 @@ def _moments(values: Floats, mask: NDArray[np.bool_]) -> Floats:
     )
 
 
-# guardrails
+# whole rollouts
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of many rollouts: when each was rolled back by its labels."""
+
+    labels: Labels
+
+    @property
+    def back_h(self) -> Floats:
+        """Hours until the rollback."""
+        return self.labels.harm_h
+
+    @property
+    def share_back(self) -> float:
+        """Share of the runs that were rolled back."""
+        return float(np.isfinite(self.back_h).mean())
+
+
+def roll_out(
+    traffic: Traffic,
+    *,
+    runs: int,
+    days: int,
+    seed: int,
+    plan: RolloutDefinition = PLAN,
+    null: str = "",
+    flip_hours: int = 1,
+) -> Outcome:
+    """`runs` whole rollouts of `days`. `null`: "" for the versions as they are, `zero` or `border` for differences with random
+    signs, one per `flip_hours`, around 0 or around the margin."""
+    rng = np.random.default_rng(seed)
+    delay_h = round((plan.label_delay_s or DAY_S) / HOUR_S)
+    table = tabulate(traffic, plan.margin, delay_h)
+    hours = draw_hours(rng, runs, days, traffic.days)
+    alphas = split_alpha(plan.alpha, ["errors"], has_labels=True)
+    other, made = None, None
+    if null:
+        other = tabulate(traffic.swapped(), plan.margin, delay_h)
+        signs = rng.choice([-1.0, 1.0], (runs, -(-hours.shape[1] // flip_hours))).repeat(flip_hours, axis=1)
+        made = Null(signs[:, : hours.shape[1]], plan.margin if null == "border" else 0.0)
+    return Outcome(judge_labels(table, other, hours, plan, alphas["labels"], made))

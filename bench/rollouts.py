@@ -1,10 +1,12 @@
 """Rollouts: how often a harmless version is rolled back, and how soon a bad one is. See `rollout_sims`.
 
-Nulls, 1,000 whole rollouts of four weeks each, every default metric on, a look at every chance:
+Guardrails by themselves are judged in `guardrail_sims`. Here are the labels.
+
+Nulls, 1,000 whole rollouts of four weeks each, a look at every chance:
 
     aa        the same version twice, on different units
     zero      two versions fitted on different 80 % of the rows, each block's difference with a random sign
-    border    the same around the margin, and every guardrail's rate exactly at its limit
+    border    the same around the margin
     stretches border, with one sign for twelve blocks in a row: outcomes that overlap share their fate
 
 Bad versions, 200 whole rollouts of six weeks each, beside the champion of March.
@@ -16,12 +18,10 @@ import numpy as np
 from scipy.stats import beta, chisquare
 
 from bench.flight_scores import July, july, traffic_of
-from bench.guardrail_sims import BORDER, QUIET, Outcome, crash_decisions, roll_out
+from bench.guardrail_sims import guardrail_rows
 from bench.measure import ForeignLoad, Row, progress
-from bench.rollout_sims import HOURS, PLAN, draw_hours, naive_arms
-from headrace.project.deployments import GUARDRAILS
+from bench.rollout_sims import HOURS, Outcome, draw_hours, naive_arms, roll_out
 from headrace_inference.core.routing import choose_version
-from headrace_monitor.core.guardrails import split_alpha
 
 RUNS, WEEKS = 1000, 4
 BAD_RUNS, BAD_WEEKS = 200, 6
@@ -33,7 +33,7 @@ def run() -> list[Row]:
     """All rows of the area."""
     found = july()
     with ForeignLoad() as load:
-        rows = [*split_rows(), *crash_rows(), *bad_rows(found), *good_rows(found), *null_rows(found)]
+        rows = [*split_rows(), *guardrail_rows(), *bad_rows(found), *good_rows(found), *null_rows(found)]
     for row in rows:
         row.foreign_load_share = load.share
     return rows
@@ -51,13 +51,9 @@ def null_rows(found: July) -> list[Row]:
     rng = np.random.default_rng(12)
     naive = naive_arms(rng, same, draw_hours(rng, RUNS, 7 * WEEKS, same.days))
     rows += _null("aa", aa, float(np.isfinite(naive).mean()))
-    for name, null, flip, how in (
-        ("zero", "zero", 1, QUIET),
-        ("border", "border", 1, BORDER),
-        ("stretches", "border", 12, BORDER),
-    ):
+    for name, null, flip in (("zero", "zero", 1), ("border", "border", 1), ("stretches", "border", 12)):
         progress(f"{RUNS} rollouts under the null {name}")
-        outcome = roll_out(pair, runs=RUNS, days=7 * WEEKS, seed=13, null=null, flip_hours=flip, how=how)
+        outcome = roll_out(pair, runs=RUNS, days=7 * WEEKS, seed=13, null=null, flip_hours=flip)
         rows += _null(name, outcome, float(np.isfinite(outcome.labels.naive_h).mean()))
         if null == "border":
             wrong = int(np.isfinite(outcome.labels.shown_h).sum())
@@ -77,7 +73,7 @@ def _null(name: str, outcome: Outcome, naive: float) -> list[Row]:
     row.peer, row.peer_value = "repeated t-test", naive
     row.demanded += ", the t-test's above"
     row.met = row.met and lower > 0.05
-    progress(f"{name}: {back} of {RUNS} rolled back ({outcome.first()}), the t-test {naive:.0%}")
+    progress(f"{name}: {back} of {RUNS} rolled back, the t-test {naive:.0%}")
     return [row]
 
 
@@ -106,7 +102,6 @@ def bad_rows(found: July) -> list[Row]:
                 f"rollouts.{name}.days_by_labels", float(np.median(labels.harm_h[by_labels])) / HOURS, "days, median"
             ),
         ]
-        progress(f"{name}: first by {outcome.first()}")
     return rows
 
 
@@ -120,19 +115,6 @@ def good_rows(found: July) -> list[Row]:
         _at_most("rollouts.challenger.rolled_back", back, BAD_RUNS, 0.05),
         _row("rollouts.challenger.shown_within_4_weeks", within, "share", ">= .95", within >= 0.95, BAD_RUNS),
         _plain("rollouts.challenger.days_to_shown", float(np.median(shown)) / HOURS, "days, median"),
-    ]
-
-
-def crash_rows() -> list[Row]:
-    """A version that always raises, straight into a canary."""
-    alpha = split_alpha(PLAN.alpha, [rail.metric for rail in GUARDRAILS], has_labels=True)["errors"]
-    counts = [
-        crash_decisions(np.random.default_rng(n), share, alpha) for n in range(BAD_RUNS) for share in (0.01, 0.25)
-    ]
-    rolled_back = float(np.mean(np.array(counts) <= 50))
-    return [
-        _at_least("rollouts.crash.rolled_back_within_50", rolled_back),
-        _plain("rollouts.crash.decisions_to_rollback", float(np.median(counts)), "own decisions, median"),
     ]
 
 

@@ -16,6 +16,7 @@ from tests.cases.rollout_failures_scene import (
 )
 
 from headrace.events.failures import (
+    BreakerOpen,
     Failure,
     Hung,
     InvalidScore,
@@ -89,7 +90,9 @@ def test_a_clients_retries_of_one_unit_or_one_row_count_once(same: str) -> None:
     assert verdict_of(analysis).guardrails != FAIL
     found = evidence(analysis, "errors")
     assert found is not None
-    assert found.detail.startswith("1 of 1;")
+    # A unit counts once per hour, of which there are seven; a row once.
+    one = "7 of 207; control 0 of 207; 7 of its failures are one unit's, and do not count"
+    assert found.detail == (one if same == "unit" else "1 of 201; control 0 of 201")
 
 
 def test_a_version_that_raises_on_everything_is_found_at_its_twentieth_unit() -> None:
@@ -120,3 +123,59 @@ def test_a_streak_is_ended_by_a_good_score_and_not_by_what_both_fail() -> None:
         other, *[decision(n, NEW, Raised("no")) for n in range(19)], decision(19, NEW), decision(20, NEW, Raised("no"))
     )
     assert verdict_of(other).guardrails != FAIL
+
+
+# what one client, or one block, can do
+
+
+def test_one_broken_client_with_a_third_of_all_requests_rejects_nothing() -> None:
+    rails = (
+        Guardrail("errors", 0.002, consecutive=20),
+        Guardrail("degraded", 0.05),
+        Guardrail("invalid_scores", 0.002),
+    )
+    analysis = analysis_of(deployment(*rails))
+    for n in range(6000):
+        one = {"unit": "broken"} if n % 3 == 0 else {}
+        feed(analysis, decision(n, NEW if n % 2 else OLD, InvalidScore("NaN") if one else 0.3, **one), start=n)
+    assert verdict_of(analysis).guardrails != FAIL
+    found = evidence(analysis, "errors")
+    assert found is not None
+    # Once in each hour.
+    assert found.detail == "100 of 4100; control 0 of 4100; 100 of its failures are one unit's, and do not count"
+    assert found.e_value < 1
+
+
+def test_two_units_that_always_fail_by_the_version_alone_do() -> None:
+    analysis = analysis_of(deployment(Guardrail("errors", 0.002)))
+    for n in range(6000):
+        unit = f"broken{n % 2}" if n % 3 == 0 else f"u{n}"
+        feed(analysis, decision(n, OLD, Raised("no") if unit.startswith("broken") else 0.3, unit=unit), start=n)
+    assert verdict_of(analysis).guardrails == FAIL
+
+
+# a version whose breaker is open
+
+
+def test_a_canary_that_hangs_again_after_a_rest_is_rolled_back_by_what_its_open_breaker_costs() -> None:
+    analysis = analysis_of(deployment(Guardrail("errors", 0.002)), share=0.01)
+    feed(analysis, decision(0, OLD, Hung("it did not end")))
+    feed(analysis, *[decision(n, OLD, BreakerOpen("it hangs", 1)) for n in range(1, 500)], start=1)
+    assert verdict_of(analysis).guardrails != FAIL  # one hang may be one row
+    feed(analysis, decision(500, OLD, Hung("it did not end")), start=500)
+    feed(analysis, *[decision(n, OLD, BreakerOpen("it hangs", 2)) for n in range(501, 521)], start=501)
+    assert verdict_of(analysis).guardrails == FAIL
+
+
+def test_a_version_that_a_slow_machine_keeps_from_being_asked_is_never_rejected() -> None:
+    rails = (Guardrail("errors", 0.002, consecutive=5), Guardrail("degraded", 0.05))
+    analysis = analysis_of(deployment(*rails))
+    feed(analysis, *[decision(n, NEW if n % 2 else OLD, BreakerOpen("slow calls", 0)) for n in range(1000)])
+    assert verdict_of(analysis).guardrails != FAIL
+
+
+def test_open_breakers_of_both_versions_cost_nobody() -> None:
+    analysis = analysis_of(deployment(Guardrail("errors", 0.002, consecutive=5), Guardrail("degraded", 0.05)))
+    both = BreakerOpen("the disk is broken", 3)
+    feed(analysis, *[decision(n, NEW if n % 2 else OLD, both, both) for n in range(1000)])
+    assert verdict_of(analysis).guardrails != FAIL

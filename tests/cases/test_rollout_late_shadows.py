@@ -48,9 +48,12 @@ def test_a_late_shadow_that_raises_on_everything_is_found_and_the_streak_waits_f
     both = analysis_of()
     feed(both, *[decision(n, NEW, Raised("no"), None) for n in range(40)])
     assert verdict_of(both).guardrails != FAIL
-    feed(both, *[late(n, OLD, Raised("no")) for n in range(20)], start=40)
+    feed(both, *[late(n, OLD, Raised("no")) for n in range(5)], start=40)
     assert verdict_of(both).guardrails != FAIL
-    feed(both, *[late(n, OLD, 0.3) for n in range(20, 40)], start=60)
+    # The control is healthy again when more of its results are good than not.
+    feed(both, *[late(n, OLD, 0.3) for n in range(5, 29)], start=45)
+    assert verdict_of(both).guardrails != FAIL
+    feed(both, late(29, OLD, 0.3), start=69)
     assert verdict_of(both).guardrails == FAIL
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace.events.definition import GuardrailDefinition, LabelDefinition
-from headrace.events.failures import Busy, Hung, InvalidScore, NoTime, NotLoaded, Raised, RowUnfit, Shed
+from headrace.events.failures import BreakerOpen, Busy, Hung, InvalidScore, NoTime, NotLoaded, Raised, RowUnfit, Shed
 from headrace.events.inference import DecisionMade, Expired, FellBack, Score, Served, ShadowScored
 from headrace.stats.sequential import log_mean_exp, staked
-from headrace_monitor.core import guardrails
+from headrace_monitor.core import counted_once
 from headrace_monitor.core.arms import (
     BAD,
     GOOD,
@@ -23,14 +22,14 @@ from headrace_monitor.core.arms import (
     calls,
     kind_of,
     late_result_of,
-    range_of,
+    ranked_scores,
     result_of,
-    scaled_score,
-    scaled_scores,
     score_of,
+    scores_to_rank,
 )
-from headrace_monitor.core.guardrail_cases import GuardrailCases, is_late_case
-from headrace_monitor.core.guardrails import DistanceTest, LatencyTest, SeenFailures, ShareTest, Streak, intervals
+from headrace_monitor.core.counted_once import PASSED_OVER, FirstOfBlock, SeenFailures, key_of
+from headrace_monitor.core.guardrails import LatencyTest, ShareTest, Streak, intervals
+from headrace_monitor.core.score_tests import DistanceTest
 
 
 def bools(text: str) -> Any:
@@ -56,7 +55,7 @@ def bools(text: str) -> Any:
 def test_a_streak_by_hand_whole_and_one_by_one(
     in_new: str, bad_new: str, in_control: str, bad_control: str, left: tuple[int, int, int]
 ) -> None:
-    columns = [bools(text) for text in (in_new, bad_new, in_control, bad_control)]
+    columns = [*map(bools, (in_new, bad_new, in_control, bad_control)), np.zeros(len(in_new), dtype=np.int64)]
     whole, single = Streak(), Streak()
     whole.take(*columns)
     for place in range(len(in_new)):
@@ -68,13 +67,41 @@ def test_a_streak_by_hand_whole_and_one_by_one(
 def test_what_waits_is_decided_by_the_next_case_of_the_control_in_a_later_batch(
     bad: str, left: tuple[int, int, int]
 ) -> None:
-    streak = Streak()
-    streak.take(bools("xx"), bools("xx"), bools(".."), bools(".."))
-    streak.take(bools("..x"), bools("..."), bools(".xx"), bools("." + bad + "x"))
+    streak, same = Streak(), np.zeros(3, dtype=np.int64)
+    streak.take(bools("xx"), bools("xx"), bools(".."), bools(".."), same[:2])
+    streak.take(bools("..x"), bools("..."), bools(".xx"), bools("." + bad + "x"), same)
     assert (streak.length, streak.longest, streak.waiting) == (0, left[1], 0)
-    later = Streak(2, 2, 3)
-    later.take(bools(".."), bools(".."), bools(".x"), bools("." + bad))
+    later = Streak(2, 2, 3, block=0)
+    later.take(bools(".."), bools(".."), bools(".x"), bools("." + bad), same[:2])
     assert (later.length, later.waiting) == ((5, 0) if bad == "." else (2, 0))
+
+
+def test_failures_that_wait_are_dropped_with_their_block() -> None:
+    streak = Streak()
+    streak.take(bools("xx."), bools("xx."), bools("..x"), bools("..."), np.array([7, 7, 8]))
+    assert (streak.length, streak.waiting, streak.block, streak.good) == (0, 0, 8, 1)
+
+
+def test_nothing_counts_in_a_block_in_which_the_control_has_failed_as_often_as_not() -> None:
+    sick, hour = Streak(), np.zeros(5, dtype=np.int64)
+    sick.take(bools("xxxxx"), bools("xxxxx"), bools("xxxxx"), bools("xx..."), hour)
+    assert (sick.length, sick.good, sick.bad) == (1, 3, 2)
+    sick.take(bools("x"), bools("x"), bools("x"), bools("."), np.array([1]))
+    assert (sick.length, sick.good, sick.bad) == (2, 1, 0)
+    late = Streak(block=5, bad=3)
+    late.take(bools("x"), bools("x"), bools("x"), bools("."), np.array([4]))
+    assert (late.length, late.block, late.good, late.bad) == (0, 5, 0, 3)
+
+
+def test_the_health_of_the_control_is_the_same_however_the_requests_are_cut() -> None:
+    rng = np.random.default_rng(2)
+    columns = [rng.random(300) < share for share in (0.6, 0.03, 0.7, 0.3)]
+    blocks = np.sort(rng.integers(0, 9, 300)) - (rng.random(300) < 0.1)
+    whole, parts = Streak(), Streak()
+    whole.take(*columns, blocks)
+    for some in np.array_split(np.arange(300), 40):
+        parts.take(*(column[some] for column in columns), blocks[some])
+    assert whole == parts == Streak.restored(whole.state())
 
 
 def test_intervals_end_as_soon_as_both_arms_have_had_a_case() -> None:
@@ -87,7 +114,7 @@ def test_intervals_end_as_soon_as_both_arms_have_had_a_case() -> None:
 
 def test_a_share_is_bet_on_by_interval_and_the_rest_waits() -> None:
     test = ShareTest(0.1)
-    test.take(bools("xx..xx"), bools(".x..x."), bools("..xx.."), bools("..x..."))
+    test.bet_on_arms(bools("xx..xx"), bools(".x..x."), bools("..xx.."), bools("..x..."))
     wealth = staked((np.array([-0.5, 1.0]) - 0.1) / 1.1).sum(axis=0)
     assert test.wealth.tolist() == pytest.approx(wealth.tolist())
     assert test.log_e == pytest.approx(float(log_mean_exp(wealth)))
@@ -98,8 +125,51 @@ def test_a_share_is_bet_on_by_interval_and_the_rest_waits() -> None:
         [0, 0],
     ]
     assert test.measured == 0.0
-    test.take(bools(".."), bools("xx"), bools("xx"), bools(".x"))
+    test.bet_on_arms(bools(".."), bools("xx"), bools("xx"), bools(".x"))
     assert (test.open_new.tolist(), test.open_control.tolist()) == ([0, 0], [1, 1])
+
+
+def test_a_pair_is_bet_on_by_itself() -> None:
+    test = ShareTest(0.1)
+    test.bet_on_pairs(bools("xx..."), bools("x.x.."))
+    wealth = staked((np.array([0.0, 1.0, -1.0, 0.0, 0.0]) - 0.1) / 1.1).sum(axis=0)
+    assert test.wealth.tolist() == pytest.approx(wealth.tolist())
+    assert (test.new.tolist(), test.control.tolist(), test.measured) == ([5, 2], [5, 2], 0.0)
+
+
+def test_the_evidence_is_what_remains_without_the_unit_that_failed_most_often() -> None:
+    test, bad = ShareTest(0.1), staked(0.9 / 1.1)
+    test.bet_on_pairs(bools("xxxx"), bools("...."), np.array([7, 7, 8, 7]))
+    assert test.failures == {7: 3, 8: 1}
+    assert test.log_e == pytest.approx(float(log_mean_exp(bad)))
+    arms = ShareTest(0.1)
+    units = np.array([1, 2, 3, 4, 5, 6])
+    arms.bet_on_arms(bools("xx..x."), bools("xx..x."), bools("..xx.."), bools("...x.."), units)
+    assert (arms.failures, arms.open_units) == ({1: 1, 2: 1}, [])  # what both arms fail is nobody's
+    arms.bet_on_arms(bools("x."), bools("x."), bools(".."), bools(".."), np.array([9, 0]))
+    assert arms.open_units == [9]
+    arms.bet_on_arms(bools("."), bools("."), bools("x"), bools("."), np.array([0]))
+    assert (arms.failures, arms.open_units) == ({1: 1, 2: 1, 9: 1}, [])
+    assert ShareTest.restored(0.1, arms.state()).state() == arms.state()
+
+
+def test_units_that_failed_most_often_stay_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_monitor.core.guardrails._UNITS_KEPT", 2)
+    test = ShareTest(0.1)
+    test.bet_on_pairs(bools("xxxxx"), bools("....."), np.array([1, 1, 2, 3, 3]))
+    assert test.failures == {1: 2, 3: 2}
+
+
+def test_each_unit_counts_with_its_first_request_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted_once, "UNITS_KEPT", 2)
+    first = FirstOfBlock()
+    asked = [("a", 1, "r1"), ("a", 1, "r2"), ("a", 2, "r3"), ("a", 1, "r4"), ("b", 2, "r5"), ("a", 1, "r6")]
+    found = [first.take(*one) != PASSED_OVER for one in asked]
+    assert found == [True, False, True, False, True, True]  # the first one was forgotten when b came
+    again = FirstOfBlock.restored(first.state())
+    assert again.state() == first.state()
+    for kept in (first, again):
+        assert [kept.taken(*one) for one in asked] == [PASSED_OVER] * 4 + [key_of("b"), key_of("a")]
 
 
 def test_calls_and_distances_by_hand() -> None:
@@ -108,7 +178,7 @@ def test_calls_and_distances_by_hand() -> None:
     assert (latency.shares.new.tolist(), latency.shares.control.tolist()) == ([4, 1], [4, 1])
     assert latency.log_ratio == pytest.approx(math.log(3.0) + math.log(3.1) - math.log(3.1))
     assert latency.measured == pytest.approx(3.0 ** (1 / 4))
-    distance = DistanceTest(0.1)
+    distance = DistanceTest(0.1, np.arange(1, 10) / 10, counts=np.zeros((2, 9)))
     distance.take([0.1, 0.55], [0.3, 0.35])
     assert distance.counts.astype(int).tolist() == [[1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0, 0]]
     assert (distance.rows, distance.measured) == (2, 0.5)
@@ -117,7 +187,7 @@ def test_calls_and_distances_by_hand() -> None:
 def test_failures_of_a_unit_or_a_row_are_the_first_once_and_the_newest_are_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guardrails, "FAILURES_KEPT", 2)
+    monkeypatch.setattr(counted_once, "FAILURES_KEPT", 2)
     seen = SeenFailures()
     assert [seen.is_first(unit, b"") for unit in ("a", "b", "a", "c", "a")] == [True, True, False, True, True]
     rows = SeenFailures()
@@ -146,7 +216,8 @@ ONE, TWO = Score(1, "", 0.1), Score(2, "", 0.2)
 @pytest.mark.parametrize(
     ("failure", "kind"),
     [(Raised("r"), BAD), (Hung("h"), BAD), (InvalidScore("i"), Kind.INVALID), (None, UNASKED)]
-    + [(kind("x"), UNASKED) for kind in (NotLoaded, Busy, NoTime, Shed, RowUnfit)],
+    + [(kind("x"), UNASKED) for kind in (NotLoaded, Busy, NoTime, Shed, RowUnfit)]
+    + [(BreakerOpen("b", openings), kind) for openings, kind in ((0, UNASKED), (1, UNASKED), (2, BAD), (9, BAD))],
 )
 def test_only_own_failures_are_bad(failure: Any, kind: Kind) -> None:
     assert kind_of(None, failure) is kind
@@ -203,44 +274,22 @@ def test_requests_that_wait_are_given_up_oldest_first_or_with_their_block() -> N
     assert (len(waiting), waiting.oldest_block) == (0, None)
 
 
-def test_scores_of_every_kind_lie_between_0_and_1() -> None:
-    scored = [
-        scaled_score(score)
-        for score in (
-            None,
-            ONE,
-            Score(1, "", 0.0),
-            Score(1, "", 1.0),
-            Score(1, "", 1.1),
-            Score(1, "", -0.1),
-            Score(1, "", None, (0.2, 0.8)),
-            Score(1, "", None),
-        )
+def test_what_is_ranked_of_a_score() -> None:
+    several = Score(1, "", None, (0.2, 0.8))
+    assert [scores_to_rank(score) for score in (None, ONE, Score(1, "", -7.5), several, Score(1, "", None))] == [
+        None,
+        (0.1,),
+        (-7.5,),
+        (0.2, 0.8),
+        None,
     ]
-    assert scored == [None, 0.1, 0.0, 1.0, None, None, 0.8, None]
-    assert [scaled_score(Score(1, "", value), (10.0, 30.0)) for value in (5.0, 10.0, 15.0, 99.0)] == [
-        0.0,
-        0.0,
-        0.25,
-        1.0,
-    ]
-    number = LabelDefinition("y", "number", 60.0, low=1.0, high=3.0)
-    assert range_of(number) == (1.0, 3.0)
-    assert [
-        range_of(found)
-        for found in (
-            None,
-            LabelDefinition("y", "number", 60.0, low=1.0),
-            LabelDefinition("y", "number", 60.0, high=1.0),
-            LabelDefinition("y", "binary", 60.0, low=0.0, high=1.0),
-        )
-    ] == [None] * 4
     pairs = [
         (Result(ONE, GOOD, 1.0), Result(TWO, GOOD, 2.0)),
         (Result(None, BAD, 1.0), Result(TWO, GOOD, 2.0)),
         (Result(ONE, GOOD, 1.0), Result(None, BAD, 2.0)),
+        (Result(several, GOOD, 1.0), Result(TWO, GOOD, 2.0)),
     ]
-    assert scaled_scores(pairs) == ([0.1], [0.2])
+    assert ranked_scores(pairs) == [((0.1,), (0.2,))]
 
 
 def test_rows_of_one_call_are_one_measurement() -> None:
@@ -254,111 +303,3 @@ def test_rows_of_one_call_are_one_measurement() -> None:
     )
     assert calls(timed((1, 2)), (1, 2)) == ([], [], (1, 2))
     assert calls([], (1, 2)) == ([], [], (1, 2))
-
-
-# what counts as a case
-
-EVERY = {metric: GuardrailDefinition(metric, 0.1) for metric in ("errors", "invalid_scores", "degraded")}
-
-
-class Counted:
-    """The cases and the bad cases of both arms, and the streak, per guardrail that counts shares."""
-
-    def __init__(self, *, has_control: bool = True) -> None:
-        self.cases = GuardrailCases(EVERY, {}, has_control=has_control)
-
-    def add(self, *rows: int) -> dict[str, tuple[list[float], list[float], int]]:
-        self.cases.add(rows, [])
-        return {
-            metric: (test.new.tolist(), test.control.tolist(), test.streak.length)
-            for metric, test in self.cases.tests.items()
-        }  # type: ignore[union-attr]
-
-
-BOTH_OWN, NEW_OWN, CONTROL_OWN, NOBODY = (True, True), (True, False), (False, True), (False, False)
-
-
-@pytest.mark.parametrize(
-    ("share_", "owners", "kinds", "errors_", "invalid", "degraded"),
-    [
-        (0.1, NEW_OWN, (GOOD, UNASKED), ([1, 0], [0, 0], 0), ([1, 0], [0, 0], 0), ([1, 0], [0, 0], 0)),
-        (0.1, NEW_OWN, (BAD, GOOD), ([1, 1], [0, 0], 1), ([1, 0], [0, 0], 0), ([1, 1], [0, 0], 1)),
-        (0.1, NEW_OWN, (Kind.INVALID, GOOD), ([1, 1], [0, 0], 1), ([1, 1], [0, 0], 1), ([1, 1], [0, 0], 1)),
-        (0.1, NEW_OWN, (BAD, BAD), ([1, 1], [0, 0], 0), ([1, 0], [0, 0], 0), ([1, 1], [0, 0], 0)),
-        (0.1, NEW_OWN, (UNASKED, GOOD), ([0, 0], [0, 0], 0), ([0, 0], [0, 0], 0), ([0, 0], [0, 0], 0)),
-        (0.1, CONTROL_OWN, (GOOD, BAD), ([0, 0], [1, 1], 0), ([0, 0], [1, 0], 0), ([0, 0], [1, 1], 0)),
-        (0.0, CONTROL_OWN, (BAD, GOOD), ([1, 1], [1, 0], 1), ([1, 0], [1, 0], 0), ([0, 0], [1, 0], 0)),
-        (0.0, NOBODY, (GOOD, GOOD), ([1, 0], [0, 0], 0), ([1, 0], [0, 0], 0), ([0, 0], [0, 0], 0)),
-        (1.0, NEW_OWN, (GOOD, BAD), ([1, 0], [1, 1], 0), ([1, 0], [1, 0], 0), ([1, 0], [0, 0], 0)),
-        (0.5, NOBODY, (BAD, BAD), ([0, 0], [0, 0], 0), ([0, 0], [0, 0], 0), ([0, 0], [0, 0], 0)),
-    ],
-)  # fmt: skip
-def test_a_decision_is_a_case_of_the_arms_that_its_unit_and_share_say(
-    share_: float, owners: Any, kinds: Any, errors_: Any, invalid: Any, degraded: Any
-) -> None:
-    counted = Counted()
-    row = counted.cases.row(decision(Served(ONE)), share_, owners, kinds, waits=False)
-    assert counted.add(row) == {"errors": errors_, "invalid_scores": invalid, "degraded": degraded}
-
-
-def test_a_failure_of_a_unit_counts_once_per_arm_and_in_the_streak() -> None:
-    counted = Counted()
-    rows = [counted.cases.row(decision(Served(ONE), unit=unit), 0.5, owners, kinds, waits=False) for unit, owners, kinds in (("a", NEW_OWN, (BAD, GOOD)), ("a", NEW_OWN, (BAD, GOOD)), ("a", CONTROL_OWN, (GOOD, BAD)), ("a", CONTROL_OWN, (GOOD, BAD)), ("b", NEW_OWN, (BAD, GOOD)))]  # fmt: skip
-    assert counted.add(*rows)["errors"] == ([2, 2], [1, 1], 2)
-    again = GuardrailCases(EVERY, counted.cases.numbers(), has_control=True)
-    assert again.numbers() == counted.cases.numbers()
-
-
-def test_the_last_call_is_remembered_so_that_it_counts_once() -> None:
-    latency = {"latency": GuardrailDefinition("latency", 2.0)}
-    first = GuardrailCases(latency, {}, has_control=True)
-    assert "call" not in first.numbers()
-    call = [(Result(ONE, GOOD, 4.0), Result(TWO, GOOD, 1.0))]
-    first.add([], call)
-    again = GuardrailCases(latency, first.numbers(), has_control=True)
-    again.add([], call)
-    test: Any = again.tests["latency"]
-    assert (again.numbers(), test.shares.new.tolist()) == (first.numbers(), [1, 1])
-
-
-def test_a_failure_that_waits_for_the_control_counts_when_it_came_and_without_one_at_once() -> None:
-    counted = Counted()
-    waits = counted.cases.row(decision(Served(ONE)), 0.5, NEW_OWN, (BAD, UNASKED), waits=True)
-    assert counted.add(waits)["errors"] == ([1, 1], [0, 0], 0)
-    late = counted.cases.row_of_late_control(pending(share=0.5, in_streak=BAD), Result(TWO, GOOD, 1.0))
-    assert counted.add(late)["errors"] == ([1, 1], [0, 0], 1)
-    alone = Counted(has_control=False)
-    assert alone.add(alone.cases.row(decision(Served(ONE)), 0.5, NEW_OWN, (BAD, UNASKED), waits=False))["errors"] == (
-        [1, 1],
-        [0, 0],
-        1,
-    )
-    silent = Counted()
-    silent.add(silent.cases.row(decision(Served(ONE)), 0.5, NEW_OWN, (BAD, UNASKED), waits=False))
-    assert silent.cases.tests["errors"].streak.waiting == 1  # type: ignore[union-attr]
-
-
-def test_a_late_result_of_a_shadow_is_a_case_only_while_it_has_no_traffic_of_its_own() -> None:
-    good, bad, unasked = Result(ONE, GOOD, 1.0), Result(None, BAD, None), Result(None, UNASKED, None)
-    assert [
-        is_late_case(pending(share=share_), result) for share_, result in ((0.0, good), (0.1, good), (0.0, unasked))
-    ] == [True, False, False]
-    counted = Counted()
-    healthy = pending(control=good)
-    assert counted.add(counted.cases.row_of_late_new(healthy, bad))["errors"] == ([1, 1], [0, 0], 1)
-    assert counted.add(counted.cases.row_of_late_new(healthy, bad))["errors"] == ([1, 1], [0, 0], 1)
-    waiting = pending(control_due=True, unit="b", row=b"other")
-    assert counted.add(counted.cases.row_of_late_new(waiting, bad))["errors"] == ([2, 2], [0, 0], 1)
-    assert counted.add(counted.cases.row_of_late_new(pending(share=0.5, unit="c", row=b"x"), bad))["errors"] == (
-        [2, 2],
-        [0, 0],
-        1,
-    )
-
-
-def test_a_late_result_of_the_control_is_a_case_only_while_the_version_has_all_traffic() -> None:
-    counted = Counted()
-    bad = Result(None, BAD, None)
-    assert counted.add(counted.cases.row_of_late_control(pending(share=1.0), bad))["errors"] == ([0, 0], [1, 1], 0)
-    assert counted.add(counted.cases.row_of_late_control(pending(share=1.0), bad))["errors"] == ([0, 0], [1, 1], 0)
-    assert counted.add(counted.cases.row_of_late_control(pending(share=0.9), bad))["errors"] == ([0, 0], [1, 1], 0)

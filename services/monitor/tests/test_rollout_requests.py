@@ -15,7 +15,7 @@ from headrace_monitor.core.blocks import Blocks
 from headrace_monitor.core.guardrail_cases import GuardrailCases
 from headrace_monitor.core.rollout_requests import UNIT_BYTES, RolloutRequests, Seen
 
-RAILS = {metric: GuardrailDefinition(metric, 0.1) for metric in ("errors", "distribution")}
+RAILS = {metric: GuardrailDefinition(metric, 0.1) for metric in ("errors", "rank_correlation")}
 
 
 def late(n: int, version: int, failure: Failure | None = None) -> ShadowScored:
@@ -56,8 +56,8 @@ class Taken:
     @property
     def compared(self) -> int:
         """Pairs of scores that the guardrails have seen."""
-        test: Any = self.cases.tests["distribution"]
-        return test.rows
+        test: Any = self.cases.tests["rank_correlation"]
+        return test.rows + len(test.open)
 
 
 def test_each_decision_counts_for_its_arm_and_its_step() -> None:
@@ -118,22 +118,22 @@ def test_a_late_failure_of_the_version_counts_while_it_is_in_shadow() -> None:
     found = Taken(shadow).take(decided(0, OLD, shadows_due=(NEW,)), late(0, NEW, Raised("r")))
     assert found.errors == ([1, 1], [1, 0], 1)
     both_late = Taken(shadow).take(decided(0, 9, assigned=OLD, shadows_due=(NEW, OLD)), late(0, NEW, Raised("r")))
-    assert both_late.errors == ([1, 1], [0, 0], 0)
-    assert both_late.take(late(0, OLD)).errors == ([1, 1], [0, 0], 1)
+    assert both_late.errors == ([0, 0], [0, 0], 0)
+    assert both_late.take(late(0, OLD)).errors == ([1, 1], [1, 0], 1)
     good = Taken(shadow).take(decided(0, OLD, shadows_due=(NEW,)), late(0, NEW))
     assert good.errors == ([1, 0], [1, 0], 0)
     own = Taken().take(decided(0, OLD, shadows_due=(NEW,)), late(0, NEW, Raised("r")))
-    assert own.errors == ([0, 0], [1, 0], 0)
+    assert own.errors == ([1, 1], [1, 0], 0)
 
 
 def test_a_failure_of_the_version_waits_for_what_the_control_returns_late() -> None:
     found = Taken().take(decided(0, NEW, answer=Expired(1), failures={str(NEW): Raised("r")}, shadows_due=(OLD,)))
-    assert found.errors == ([1, 1], [0, 0], 0)
-    assert found.take(late(0, OLD)).errors == ([1, 1], [0, 0], 1)
+    assert found.errors == ([0, 0], [0, 0], 0)
+    assert found.take(late(0, OLD)).errors == ([1, 1], [1, 0], 1)
     assert (found.pairs, found.compared) == (1, 0)
 
 
 def test_what_is_read_again_counts_for_the_blocks_alone() -> None:
     found = Taken().take(decided(0, NEW, OLD))
     found.take(decided(0, NEW, OLD), again=True)
-    assert (found.state.step_seen, found.pairs, found.compared, found.errors) == (1, 2, 1, ([1, 0], [0, 0], 0))
+    assert (found.state.step_seen, found.pairs, found.compared, found.errors) == (1, 2, 1, ([1, 0], [1, 0], 0))

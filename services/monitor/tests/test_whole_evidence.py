@@ -9,12 +9,9 @@ import pytest
 from headrace.events.definition import GuardrailDefinition
 from headrace.events.verdicts import Evidence
 from headrace.stats.sequential import BETS, log_e_of_counts
-from headrace_monitor.core.evidence import (
-    of_guardrail,
-    of_split,
-    of_unasked,
-)
-from headrace_monitor.core.guardrails import DistanceTest, LatencyTest, ShareTest, Streak
+from headrace_monitor.core.guardrail_evidence import of_guardrail, of_split, of_unasked
+from headrace_monitor.core.guardrails import LatencyTest, ShareTest, Streak
+from headrace_monitor.core.score_tests import DistanceTest, RankTest
 
 
 def share(
@@ -56,6 +53,7 @@ def test_a_share_passes_within_its_limit_and_fails_by_its_test() -> None:
     assert found(errors(), share((100, 5), (0, 0), SURE - 1e-9))[0] == "PASS"
     assert found(errors(), share((0, 0), (5, 1))) == ("UNMEASURED", None, "0 of 0; control 1 of 5", 0, "")
     assert found(errors(), share((100, 5), (0, 0), 800.0))[0] == "FAIL"
+    assert found(errors(consecutive=3), share((0, 0), (0, 0), longest=3))[:2] == ("FAIL", None)
 
 
 def test_failures_in_a_row_fail_it_by_count() -> None:
@@ -83,15 +81,36 @@ def test_latency_and_distribution_say_what_was_measured() -> None:
     bound = "it takes over 2 times as long as its control in over 10% of calls, less those the other way, 99 % sure"
     assert found(errors(2.0, metric="latency"), slow)[4] == bound
     apart = DistanceTest(0.2)
-    apart.take([0.05] * 100, [0.95] * 100)
+    apart.take([0.05] * 150, [0.95] * 150)
     far = "its scores' distribution lies over 0.2 from its control's, 99 % sure"
     assert found(errors(0.2, metric="distribution"), apart) == (
         "FAIL",
         1.0,
-        "over 100 requests scored by both",
+        "over 100 requests scored by both, after 50 from which the control's deciles were learned",
         100,
         far,
     )
+
+
+def test_a_rank_correlation_passes_from_its_limit_on() -> None:
+    rails, order = errors(0.2, metric="rank_correlation"), np.arange(10.0)
+    same, turned = RankTest(0.2), RankTest(0.2)
+    same.take([((value,), (value,)) for value in order])
+    detail = "mean of 1 groups of 10 requests scored by both"
+    assert found(rails, same) == ("PASS", 1.0, detail, 10, "")
+    assert found(rails, RankTest(0.2)) == ("UNMEASURED", None, detail.replace("1 groups", "0 groups"), 0, "")
+    turned.take([((-value,), (value,)) for value in order])
+    assert found(rails, turned)[:2] == ("INCONCLUSIVE", pytest.approx(-1.0))
+    turned.take([((-value,), (value,)) for value in [*order] * 9])
+    bound = "its scores' rank correlation with its control's is below 0.2, 99 % sure"
+    assert found(rails, turned)[0::4] == ("FAIL", bound)
+
+
+def test_a_control_without_any_order_keeps_no_version_waiting() -> None:
+    flat = RankTest(0.2)
+    flat.take([((value,), (0.3,)) for value in np.arange(20.0)])
+    detail = "mean of 0 groups of 10 requests scored by both; in 2 more its control scores all alike"
+    assert found(errors(0.2, metric="rank_correlation"), flat) == ("PASS", None, detail, 0, "")
 
 
 def test_a_split_that_the_route_does_not_explain_holds_the_share() -> None:

@@ -207,9 +207,10 @@ class GuardrailDefinition(msgspec.Struct, frozen=True):
     """A limit on a version under rollout that needs no label. The version is compared with the control in the same
     blocks.
 
-    `metric`: `errors`, `invalid_scores`, `latency`, `degraded` or `distribution`. `limit`: the most by which the
-    version may be worse: a share, for `latency` a factor, for `distribution` a distance. `consecutive`: so many
-    failures in a row fail at once, 0 for never. `dry_run`: it is judged and reported, but has no effect.
+    `metric`: `errors`, `invalid_scores`, `latency`, `degraded`, `distribution` or `rank_correlation`. `limit`: the most
+    by which the version may be worse: a share, for `latency` a factor, for `distribution` a distance; for
+    `rank_correlation` the least correlation with the control. `consecutive`: so many failures in a row fail at once, 0
+    for never. `dry_run`: it is judged and reported, but has no effect.
     """
 
     metric: str

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import assert_never
 
-from headrace.events.definition import LabelDefinition
 from headrace.events.failures import (
+    BreakerOpen,
     Busy,
     Failure,
     Hung,
@@ -27,9 +27,11 @@ from headrace.events.failures import (
     Shed,
 )
 from headrace.events.inference import DecisionMade, FellBack, Score, Served, ShadowScored
-from headrace.project.labels import NUMBER
+from headrace_monitor.core.counted_once import PASSED_OVER
 
-Range = tuple[float, float]
+# The times in a row that a version's own failures must have opened its breaker until an open breaker counts against it: one
+# opening may be one row, and has already counted as that row's failure. At the second one a probe has failed after a rest.
+OPENINGS = 2
 
 
 class Kind(IntEnum):
@@ -48,6 +50,8 @@ UNASKED, GOOD, BAD = Kind.UNASKED, Kind.GOOD, Kind.BAD
 def kind_of(score: Score | None, failure: Failure | None) -> Kind:
     """What a version did. A score is one, whatever failure is reported beside it.
 
+    An open breaker counts when the version's own failures have opened it at least `OPENINGS` times in a row.
+
     >>> kind_of(None, Raised("ValueError")).name, kind_of(None, NotLoaded("not yet")).name, kind_of(None, None).name
     ('BAD', 'UNASKED', 'UNASKED')
     """
@@ -56,6 +60,8 @@ def kind_of(score: Score | None, failure: Failure | None) -> Kind:
     match failure:
         case Raised() | Hung():
             return Kind.BAD
+        case BreakerOpen(openings=openings):
+            return Kind.BAD if openings >= OPENINGS else Kind.UNASKED
         case InvalidScore():
             return Kind.INVALID
         case None | NotLoaded() | Busy() | NoTime() | Shed() | RowUnfit():
@@ -114,7 +120,8 @@ class PendingRequest:
 
     `new`, `control`: what they returned so far; None when nothing. `new_due`, `control_due`: which of them has yet to.
     `share`: of the new version when the request was routed. `is_drawn`: it is no preview and no override of a tenant.
-    `in_streak`: a failure of the new arm that waits for the result of the control.
+    `key`: of its unit, where the pair is a bet (`counted_once`). `in_streak`: a failure of the new arm that waits for the result
+    of the control.
     """
 
     unit: str
@@ -127,6 +134,7 @@ class PendingRequest:
     control: Result | None
     new_due: bool
     control_due: bool
+    key: int = PASSED_OVER
     in_streak: Kind = Kind.UNASKED
 
 
@@ -174,29 +182,17 @@ class PendingRequests:
         return min((pending.block for pending in self._pending.values()), default=None)
 
 
-def scaled_score(score: Score | None, within: Range | None = None) -> float | None:
-    """A score in 0..1.
+def scores_to_rank(score: Score | None) -> tuple[float, ...] | None:
+    """What is ranked of a score: the probability or the number, or the probability of each class; None without any.
 
-    Of several classes it is the highest probability, of a number its place in the range that is declared (`within`). None
-    without a score, and for a number without a range.
-
-    >>> scaled_score(Score(1, "m", 150.0), (100.0, 300.0))
-    0.25
+    >>> scores_to_rank(Score(1, "m", 150.0)), scores_to_rank(Score(1, "m", None, (0.2, 0.8)))
+    ((150.0,), (0.2, 0.8))
     """
     if score is None:
         return None
-    value = max(score.probabilities, default=None) if score.probabilities is not None else score.value
-    if value is not None and within is not None:
-        low, high = within
-        return min(max((value - low) / (high - low), 0.0), 1.0)
-    return value if value is not None and 0 <= value <= 1 else None
-
-
-def range_of(label: LabelDefinition | None) -> Range | None:
-    """The range that a number is declared to lie in; None for other labels."""
-    if label is None or label.kind != NUMBER or label.low is None or label.high is None:
-        return None
-    return label.low, label.high
+    if score.probabilities is not None:
+        return tuple(score.probabilities) or None
+    return None if score.value is None else (score.value,)
 
 
 def calls(
@@ -219,10 +215,7 @@ def calls(
     return ours, theirs, before
 
 
-def scaled_scores(
-    pairs: Sequence[tuple[Result, Result]], within: Range | None = None
-) -> tuple[list[float], list[float]]:
-    """The scores of both versions of the same requests, where both gave one; see `scaled_score`."""
-    found = [(scaled_score(new.score, within), scaled_score(control.score, within)) for new, control in pairs]
-    both = [(ours, theirs) for ours, theirs in found if ours is not None and theirs is not None]
-    return [ours for ours, _ in both], [theirs for _, theirs in both]
+def ranked_scores(pairs: Sequence[tuple[Result, Result]]) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """The scores of both versions of the same requests, where both gave one of the same shape; see `scores_to_rank`."""
+    found = [(scores_to_rank(new.score), scores_to_rank(control.score)) for new, control in pairs]
+    return [(ours, theirs) for ours, theirs in found if ours and theirs and len(ours) == len(theirs)]

@@ -5,50 +5,61 @@
     degraded                 share of the requests of its own units that another step of the fallback chain answered, or none
     latency                  share of the calls in which the version took more than `limit` times as long as its control, less
                              the share in which the control took more than `limit` times as long; the test allows a tenth
-    distribution             the largest difference between the two cumulative distributions of scores, on the same requests
-                             (Kolmogorov's distance at nine thresholds: one e-process per threshold and direction, averaged)
+    distribution             the largest difference between the two cumulative distributions of scores (`score_tests`)
+    rank_correlation         Spearman's rank correlation of the two versions' scores (`score_tests`)
 
-A share is tested by bets, one per interval of traffic. An interval ends as soon as both arms have had a decision, and the
-bettor gains (share in the new arm) - (share in the control arm) - limit. What hits both arms at once costs the version
-nothing. A hash decides which arm a unit is in, so where an interval ends says nothing about the outcome.
+**Pairs.** Where both versions score every request (all policies but `BlueGreen(shadow_previous=False)`), `errors` and
+`invalid_scores` are bets on pairs: requests for which both versions returned something, as the answer, in the fallback
+chain, or in shadow, in time or late. A pair gains (bad of the version) - (bad of the control) - limit. So all traffic counts
+at any share, and what hits both versions costs nobody.
+
+**Arms.** `degraded`, and without pairs all shares, are bets between arms, one per interval of traffic. An interval ends as
+soon as both arms have had a case, and gains (share in the new arm) - (share in the control arm) - limit. A hash decides
+which arm a unit is in, so where an interval ends says nothing about the outcome.
+
+**By unit and block.** Of each unit the first request in a block of event time counts, and no other (`counted_once`): the
+choice is made before anything is returned, and the bet is settled at once, not when the block ends. A row that has failed
+before is no case any more. And no unit rejects a version alone: the evidence is what remains without the unit that failed
+most often. For any one unit it is a valid test of all others, so one client that is broken, however heavy, changes nothing
+about alpha (`ShareTest.log_e`).
 
 The error rate alpha of a rollout is split once, for all of its steps: a test continues from step to step and never begins
-anew. Half of alpha goes to the label evidence, and half in equal parts to the guardrails that are no dry run. Where one of
-the two is missing, the other one gets all of it. `consecutive` failures in a row fail the version at once, by count, and are
-no part of alpha (`Streak`).
+anew. Half of alpha goes to the label evidence, and half to the guardrails that are no dry run, in proportion to `WEIGHTS`.
+Where one of the two is missing, the other one gets all of it. `consecutive` failures in a row fail the version at once, by
+count, and are no part of alpha (`Streak`).
 
 **Whose fault a failure is.** The type of a failure (`headrace.events.failures`) decides what counts, and never its words: only
-a version's own failures (Raised, InvalidScore, Hung) are bad cases. A version that gave no score for another reason (not
-loaded, busy, no time, shed, a row that it does not take) was not asked: the request is no case of its arm, neither in `errors`
-nor in `degraded`.
+a version's own failures (Raised, InvalidScore, Hung) are bad cases, and an open breaker that its own failures have opened
+twice in a row. A version that gave no score for another reason (not loaded, busy, no time, shed, a row that it does not take,
+a breaker that slow calls opened) was not asked: the request is no case, neither in `errors` nor in `degraded`.
 
-**Once per unit and row.** Bad cases of one unit, or of one identical row, count once per arm (`SeenFailures`): twenty retries
-of one request are one failure, in the shares and in the streak.
-
-**In a row** means: bad cases of the new arm without a good case of it between them, each beside a healthy control. What the
-control returned for the same request decides, where the control was asked (as the answer, in the fallback chain, or in
-shadow, in time or late): a request that both fail is passed over, it neither counts nor ends the streak. Where the control
-was not asked, its next case decides: if it is good, the failures since its case before count, and if it is bad, they are
-dropped. So while both arms fail, the streak stands still, and without any result of the control nothing fails by count.
+**In a row** means: bad cases of the new arm without a good case of it between them, of units and rows that have not failed
+before (`SeenFailures`), each while the control is healthy in the same block. What the control returned for the same request
+decides, where the control was asked: a request that both fail is passed over, it neither counts nor ends the streak. Where
+the control was not asked, its next case in the same block decides: if it is good, the failures since its case before count,
+and if it is bad, or if none comes, they are dropped. In a block in which the control has failed as often as not, nothing
+counts. So while both arms fail, the streak stands still, and without any result of the control nothing fails by count.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headrace.stats.sequential import BETS, log_mean_exp, staked
+from headrace_monitor.core.score_tests import DistanceTest, RankTest
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 # The share of calls in which a version may be slower than its control by more than the limit.
 LATENCY_SLACK = 0.1
-THRESHOLDS: Floats = np.arange(1, 10) / 10
-# How many failing units, and rows, are remembered per arm: four bytes each, the newest ones.
-FAILURES_KEPT = 256
+# How much of alpha a guardrail gets, beside the others: failures must be found within few requests.
+WEIGHTS = {"errors": 3.0}
+# How many units are remembered whose failures counted.
+_UNITS_KEPT = 256
 # Calls shorter than this count as if they had taken so long: the logarithm of their ratio must exist.
 _LEAST_MS = 1e-3
 
@@ -58,50 +69,12 @@ def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) ->
 
     `guardrails`: the metrics that are no dry run.
 
-    >>> split_alpha(0.05, ["errors", "latency"], has_labels=True)
-    {'labels': 0.025, 'errors': 0.0125, 'latency': 0.0125}
+    >>> split_alpha(0.05, ["latency", "degraded"], has_labels=True)
+    {'labels': 0.025, 'latency': 0.0125, 'degraded': 0.0125}
     """
     parts = {"labels": alpha / (2 if guardrails else 1)} if has_labels else {}
-    left = alpha - sum(parts.values())
-    return parts | {metric: left / len(guardrails) for metric in guardrails}
-
-
-class SeenFailures:
-    """The units and rows that have failed in one arm: the newest `FAILURES_KEPT` of each, by checksum.
-
-    >>> seen = SeenFailures()
-    >>> seen.is_first("ann", b"1"), seen.is_first("ann", b"2"), seen.is_first("bob", b"1"), seen.is_first("bob", b"")
-    (True, False, False, True)
-    """
-
-    def __init__(self, units: Iterable[float] = (), rows: Iterable[float] = ()) -> None:
-        self._units = dict.fromkeys(int(unit) for unit in units)
-        self._rows = dict.fromkeys(int(row) for row in rows)
-
-    def is_first(self, unit: str, row: bytes) -> bool:
-        """Whether this failure is the first one of its unit and of its row; if so, it is remembered.
-
-        `row`: the bytes of the feature row; b"" when it is not known.
-        """
-        of_unit, of_row = crc32(unit.encode("utf-8", "surrogatepass")), crc32(row)
-        if of_unit in self._units or (row and of_row in self._rows):
-            return False
-        self._units[of_unit] = None
-        if row:
-            self._rows[of_row] = None
-        for kept in (self._units, self._rows):
-            if len(kept) > FAILURES_KEPT:
-                del kept[next(iter(kept))]
-        return True
-
-    def state(self) -> dict[str, list[float]]:
-        """Plain numbers from which `restored` makes an equal object."""
-        return {"units": [float(unit) for unit in self._units], "rows": [float(row) for row in self._rows]}
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Sequence[float]] | None) -> "SeenFailures":
-        """The object behind a `state`; an empty one when `state` is None."""
-        return cls() if state is None else cls(state.get("units", ()), state.get("rows", ()))
+    left, weights = alpha - sum(parts.values()), {metric: WEIGHTS.get(metric, 1.0) for metric in guardrails}
+    return parts | {metric: left * (weight / sum(weights.values())) for metric, weight in weights.items()}
 
 
 @dataclass
@@ -109,11 +82,11 @@ class Streak:
     """Bad cases of the new arm in a row beside a healthy control; the module's docstring has the rule.
 
     `length`: how many count now. `waiting`: how many of the newest wait for the next case of the control. `longest`: the
-    highest `length` so far.
+    highest `length` so far. `block`: the newest block. `good`, `bad`: the control's cases in it.
 
     >>> streak = Streak()
-    >>> yes, no = np.ones(3, dtype=bool), np.zeros(3, dtype=bool)
-    >>> streak.take(yes, yes, yes, no), streak.take(yes, yes, yes, yes)  # the control is healthy, and then it fails too
+    >>> yes, no, block = np.ones(3, dtype=bool), np.zeros(3, dtype=bool), np.zeros(3, dtype=np.int64)
+    >>> streak.take(yes, yes, yes, no, block), streak.take(yes, yes, yes, yes, block)  # the control is healthy, then it fails too
     (None, None)
     >>> streak.length
     3
@@ -122,18 +95,25 @@ class Streak:
     length: int = 0
     longest: int = 0
     waiting: int = 0
+    block: int = -1
+    good: int = 0
+    bad: int = 0
 
-    def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
+    def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools, blocks: Ints) -> None:
         """Take requests in order; all arguments have shape (n,).
 
         `in_new`, `in_control`: whether a request is a case of the arm (perhaps of both). `bad_new`, `bad_control`: whether it
-        was bad there.
+        was bad there. `blocks`: the block of event time of each.
         """
-        bad = in_new & bad_new
-        if not bad.any():
-            return self._take_good(in_new, in_control, bad_control)
-        columns = (in_new.tolist(), bad.tolist(), in_control.tolist(), (in_control & bad_control).tolist())
-        for is_new, is_bad, is_control, is_bad_control in zip(*columns, strict=True):
+        bad, bad_control = in_new & bad_new, in_control & bad_control
+        if not (bad.any() or self.waiting):
+            self._take_good(in_new, in_control, bad_control, blocks)
+            return
+        columns = (in_new.tolist(), bad.tolist(), in_control.tolist(), bad_control.tolist(), blocks.tolist())
+        for is_new, is_bad, is_control, is_bad_control, block in zip(*columns, strict=True):
+            self._begin(block)
+            if is_control and block == self.block:
+                self.good, self.bad = self.good + (not is_bad_control), self.bad + is_bad_control
             if is_bad and is_control:
                 self._count(0 if is_bad_control else 1)
             elif is_bad:
@@ -141,35 +121,45 @@ class Streak:
             elif is_new:
                 self.length = self.waiting = 0
             elif is_control:
-                self._on_control(is_bad_control)
-        return None
+                self._count(0 if is_bad_control else self.waiting)
+                self.waiting = 0
 
-    def _take_good(self, in_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Nothing failed in the new arm: at most the first case of the control decides, then the streak is over."""
-        if not self.length and not self.waiting:
-            return
-        first_good = int(np.argmax(in_new)) if in_new.any() else len(in_new)
-        if self.waiting and in_control[:first_good].any():
-            self._on_control(bool(bad_control[np.argmax(in_control)]))
-        if first_good < len(in_new):
-            self.length = self.waiting = 0
+    def _take_good(self, in_new: Bools, in_control: Bools, bad_control: Bools, blocks: Ints) -> None:
+        """Nothing failed in the new arm, and nothing waits."""
+        if in_new.any():
+            self.length = 0
+        if len(blocks):
+            self._begin(int(blocks.max()))
+            here = in_control & (blocks == self.block)
+            bad = int((here & bad_control).sum())
+            self.good, self.bad = self.good + int(here.sum()) - bad, self.bad + bad
 
-    def _on_control(self, is_bad: bool) -> None:
-        self._count(0 if is_bad else self.waiting)
-        self.waiting = 0
+    def _begin(self, block: int) -> None:
+        if block > self.block:
+            self.block, self.good, self.bad, self.waiting = block, 0, 0, 0
 
     def _count(self, failures: int) -> None:
-        self.length += failures
-        self.longest = max(self.longest, self.length)
+        if self.good > self.bad:
+            self.length += failures
+            self.longest = max(self.longest, self.length)
+
+    def state(self) -> list[float]:
+        """Plain numbers from which `restored` makes an equal streak."""
+        return [self.length, self.longest, self.waiting, self.block, self.good, self.bad]
+
+    @classmethod
+    def restored(cls, state: Sequence[float]) -> "Streak":
+        """The streak behind a `state`."""
+        return cls(*(int(count) for count in state))
 
 
 @dataclass
 class ShareTest:
     """Tests whether bad cases are more frequent in the new arm than in the control's by more than `limit`.
 
-    `wealth`: logarithms, one per bet. `new`, `control`: cases and bad cases so far, shape (2,). `open_new`, `open_control`:
-    those of the interval that has not ended yet. `streak`: see `Streak`; it is fed apart where the control's result for a
-    request arrives another way.
+    `wealth`: logarithms, one per bet. `new`, `control`: cases and bad cases so far, shape (2,). `open_new`, `open_control`,
+    `open_units`: those of the interval that has not ended yet, and the units whose case of the new arm was bad in it.
+    `failures`: per unit how many of its failures have spoken against the version. `streak`: see `Streak`; it is fed apart.
     """
 
     limit: float
@@ -178,33 +168,59 @@ class ShareTest:
     control: Floats = field(default_factory=lambda: np.zeros(2))
     open_new: Floats = field(default_factory=lambda: np.zeros(2))
     open_control: Floats = field(default_factory=lambda: np.zeros(2))
+    open_units: list[int] = field(default_factory=list)
+    failures: dict[int, int] = field(default_factory=dict)
     streak: Streak = field(default_factory=Streak)
 
-    def take(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Take decisions in order, for the shares and for the streak; the arguments are those of `Streak.take`."""
-        self.streak.take(in_new, bad_new, in_control, bad_control)
-        self.bet(in_new, bad_new, in_control, bad_control)
+    def bet_on_pairs(self, bad_new: Bools, bad_control: Bools, units: Ints | None = None) -> None:
+        """Take requests that both versions were asked, shape (n,). `units`: whose they are; None where no unit is to blame."""
+        count, only_new = len(bad_new), bad_new & ~bad_control
+        self.new = self.new + np.array([count, bad_new.sum()])
+        self.control = self.control + np.array([count, bad_control.sum()])
+        up, down = int(only_new.sum()), int((bad_control & ~bad_new).sum())
+        worse, same, better = staked_on_shares(np.array([1.0, 0.0, -1.0]), self.limit)
+        self.wealth = self.wealth + up * worse + (count - up - down) * same + down * better
+        if up and units is not None:
+            for unit in units[only_new].tolist():
+                self._blame(unit)
 
-    def bet(self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools) -> None:
-        """Take decisions in order for the shares alone; the arguments are those of `Streak.take`."""
-        new = np.stack([in_new, in_new & bad_new], axis=1).astype(np.float64)
+    def bet_on_arms(
+        self, in_new: Bools, bad_new: Bools, in_control: Bools, bad_control: Bools, units: Ints | None = None
+    ) -> None:
+        """Take decisions in order; the other arguments are those of `Streak.take`. `units`: whose they are."""
+        bad = in_new & bad_new
+        new = np.stack([in_new, bad], axis=1).astype(np.float64)
         control = np.stack([in_control, in_control & bad_control], axis=1).astype(np.float64)
         self.new = self.new + new.sum(axis=0)
         self.control = self.control + control.sum(axis=0)
-        self._bet(new, control)
-
-    def _bet(self, new: Floats, control: Floats) -> None:
-        """Divide the decisions into intervals, and decide one bet on each."""
         all_new, all_control = np.vstack([self.open_new, new]), np.vstack([self.open_control, control])
         ends, differences = intervals(all_new, all_control)
         last = ends[-1] + 1 if len(ends) else 0
         self.open_new, self.open_control = all_new[last:].sum(axis=0), all_control[last:].sum(axis=0)
         self.wealth = self.wealth + staked_on_shares(differences, self.limit).sum(axis=0)
+        if units is not None and (self.open_units or bad.any()):
+            self._blame_units(ends, differences, np.flatnonzero(bad) + 1, units[bad])
+
+    def _blame_units(self, ends: Ints, differences: Floats, places: Ints, units: Ints) -> None:
+        """Note whose failures spoke against the version: those in intervals that were a gain."""
+        places = np.concatenate([np.zeros(len(self.open_units), dtype=np.int64), places])
+        everyone = np.concatenate([np.array(self.open_units, dtype=np.int64), units])
+        of_interval = np.searchsorted(ends, places)
+        self.open_units = everyone[of_interval == len(ends)].tolist()
+        for number, unit in zip(of_interval.tolist(), everyone.tolist(), strict=True):
+            if number < len(ends) and differences[number] > 0:
+                self._blame(unit)
+
+    def _blame(self, unit: int) -> None:
+        self.failures[unit] = self.failures.get(unit, 0) + 1
+        if len(self.failures) > _UNITS_KEPT:
+            del self.failures[min(self.failures, key=self.failures.__getitem__)]
 
     @property
     def log_e(self) -> float:
-        """The logarithm of the evidence that the limit is exceeded."""
-        return float(log_mean_exp(self.wealth))
+        """The logarithm of the evidence that the limit is exceeded, without the unit that failed most often."""
+        most = max(self.failures.values(), default=0)
+        return float(log_mean_exp(self.wealth - most * staked_on_shares(np.array([1.0]), self.limit)[0]))
 
     @property
     def measured(self) -> float | None:
@@ -220,7 +236,10 @@ class ShareTest:
         return {
             "wealth": self.wealth.tolist(),
             "arms": np.concatenate(arms).tolist(),
-            "streak": [self.streak.length, self.streak.longest, self.streak.waiting],
+            "open_units": [float(unit) for unit in self.open_units],
+            "failing": [float(unit) for unit in self.failures],
+            "failures": [float(count) for count in self.failures.values()],
+            "streak": self.streak.state(),
         }
 
     @classmethod
@@ -228,8 +247,10 @@ class ShareTest:
         """The test behind a `state`."""
         new, control, open_new, open_control = np.array(state["arms"], dtype=np.float64).reshape(4, 2)
         wealth = np.array(state["wealth"], dtype=np.float64)
-        streak = Streak(*(int(count) for count in state["streak"]))
-        return cls(limit, wealth, new, control, open_new, open_control, streak)
+        pairs = zip(state["failing"], state["failures"], strict=True)
+        failures = {int(unit): int(count) for unit, count in pairs}
+        units, streak = [int(unit) for unit in state["open_units"]], Streak.restored(state["streak"])
+        return cls(limit, wealth, new, control, open_new, open_control, units, failures, streak)
 
 
 def intervals(new: Floats, control: Floats) -> tuple[NDArray[np.int64], Floats]:
@@ -288,8 +309,7 @@ class LatencyTest:
     def take(self, new_ms: ArrayLike, control_ms: ArrayLike) -> None:
         """Take calls on the same rows, shape (n,). Rows of one call must come once: their times are one measurement."""
         new, control = np.asarray(new_ms, dtype=np.float64), np.asarray(control_ms, dtype=np.float64)
-        both = np.ones(len(new), dtype=bool)
-        self.shares.take(both, new > self.limit * control, both, control > self.limit * new)
+        self.shares.bet_on_pairs(new > self.limit * control, control > self.limit * new)
         self.log_ratio += float(np.log(np.maximum(new, _LEAST_MS) / np.maximum(control, _LEAST_MS)).sum())
 
     @property
@@ -312,67 +332,14 @@ class LatencyTest:
         return cls(limit, ShareTest.restored(LATENCY_SLACK, state), float(state["log_ratio"][0]))
 
 
-@dataclass
-class DistanceTest:
-    """Tests whether the scores of two versions of the same requests are distributed differently by more than `limit`.
-
-    `counts`: per threshold how often only the new score, and only the control's, did not exceed it, shape (2, thresholds).
-    `rows`: the number of pairs so far.
-    """
-
-    limit: float
-    counts: Floats = field(default_factory=lambda: np.zeros((2, len(THRESHOLDS))))
-    rows: int = 0
-
-    def take(self, new: ArrayLike, control: ArrayLike) -> None:
-        """Take scores in 0..1 of the same requests, shape (n,)."""
-        below_new = np.asarray(new, dtype=np.float64)[:, None] <= THRESHOLDS
-        below_control = np.asarray(control, dtype=np.float64)[:, None] <= THRESHOLDS
-        only_new, only_control = below_new & ~below_control, below_control & ~below_new
-        self.counts = self.counts + np.stack([only_new.sum(axis=0), only_control.sum(axis=0)])
-        self.rows += len(below_new)
-
-    @property
-    def log_e(self) -> float:
-        """The logarithm of the evidence that the limit is exceeded."""
-        return float(distance_log_e(self.counts[0], self.counts[1], self.rows, self.limit))
-
-    @property
-    def measured(self) -> float | None:
-        """The distance so far; None before the first pair."""
-        return float(np.abs(self.counts[0] - self.counts[1]).max() / self.rows) if self.rows else None
-
-    def state(self) -> dict[str, list[float]]:
-        """Plain numbers from which `restored` makes an equal test."""
-        return {"counts": self.counts.ravel().tolist(), "rows": [self.rows]}
-
-    @classmethod
-    def restored(cls, limit: float, state: Mapping[str, Sequence[float]]) -> "DistanceTest":
-        """The test behind a `state`."""
-        return cls(limit, np.array(state["counts"], dtype=np.float64).reshape(2, -1), int(state["rows"][0]))
-
-
-def distance_log_e(only_new: ArrayLike, only_control: ArrayLike, rows: ArrayLike, limit: float) -> Floats:
-    """The logarithm of the evidence that two distributions lie further apart than `limit`, shape (...).
-
-    `only_new`, `only_control`: per threshold how often only the one score did not exceed it, shape (..., thresholds). `rows`:
-    the number of pairs, shape (...).
-    """
-    up, down = np.asarray(only_new, dtype=np.float64)[..., None], np.asarray(only_control, dtype=np.float64)[..., None]
-    rest = np.asarray(rows, dtype=np.float64)[..., None, None] - up - down
-    # The gain of a pair is -1, 0 or 1, less the limit: so the counts are enough, and no pair is kept.
-    gain, none, loss = staked_on_shares(np.array([1.0, 0.0, -1.0]), limit)
-    directions = [up * gain + down * loss + rest * none, down * gain + up * loss + rest * none]
-    return log_mean_exp(np.stack(directions), axis=(0, -2, -1))
-
-
-GuardrailTest = ShareTest | LatencyTest | DistanceTest
-_KINDS: dict[str, type[ShareTest] | type[LatencyTest] | type[DistanceTest]] = {
+GuardrailTest = ShareTest | LatencyTest | DistanceTest | RankTest
+_KINDS: dict[str, type[ShareTest] | type[LatencyTest] | type[DistanceTest] | type[RankTest]] = {
     "errors": ShareTest,
     "invalid_scores": ShareTest,
     "degraded": ShareTest,
     "latency": LatencyTest,
     "distribution": DistanceTest,
+    "rank_correlation": RankTest,
 }
 
 

@@ -21,10 +21,10 @@ from headrace.events.verdicts import FAIL, PASS, VerdictGiven, WaitingFor, worst
 from headrace.features.outcomes import KnownOutcome
 from headrace.step import Step
 from headrace_monitor.core.agreement import Agreement
-from headrace_monitor.core.arms import PENDING_BYTES, range_of
+from headrace_monitor.core.arms import PENDING_BYTES
 from headrace_monitor.core.blocks import LABELS_LIMIT_BYTES, PAIRS_LIMIT_BYTES
-from headrace_monitor.core.evidence import of_guardrail, of_split, of_unasked
 from headrace_monitor.core.guardrail_cases import GuardrailCases
+from headrace_monitor.core.guardrail_evidence import of_guardrail, of_split, of_unasked
 from headrace_monitor.core.guardrails import split_alpha
 from headrace_monitor.core.label_evidence import LabelEvidence, open_blocks, why_unlabelled
 from headrace_monitor.core.label_report import Report, same
@@ -57,7 +57,7 @@ class RolloutAnalysis:
             self._guardrails,
             state.tests,
             has_control=self.control is not None,
-            within=range_of(self.deployment.label),
+            is_paired=self.control is not None and (self.plan.policy != "blue_green" or self.plan.shadow_previous),
         )
         blocks = open_blocks(deployment, self.plan, state)
         effective = [metric for metric, found in self._guardrails.items() if not found.dry_run]

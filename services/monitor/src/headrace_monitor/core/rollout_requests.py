@@ -19,6 +19,7 @@ from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.monitor import RolloutJudged
 from headrace_monitor.core.agreement import Agreement
 from headrace_monitor.core.arms import (
+    GOOD,
     PENDING_BYTES,
     UNASKED,
     Kind,
@@ -30,7 +31,8 @@ from headrace_monitor.core.arms import (
     result_of,
 )
 from headrace_monitor.core.blocks import Blocks
-from headrace_monitor.core.guardrail_cases import GuardrailCases, Row, is_late_case
+from headrace_monitor.core.counted_once import PASSED_OVER
+from headrace_monitor.core.guardrail_cases import GuardrailCases, Pair, Row, is_late_case
 
 UNITS_KEPT = 100_000
 UNIT_BYTES = 72
@@ -58,7 +60,7 @@ class _Batch:
     units: list[int]
     unasked: list[int]
     rows: list[Row] = field(default_factory=list)
-    pairs: list[tuple[Result, Result]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
     seen: int = 0
     own: int = 0
     step: int = 0
@@ -133,15 +135,26 @@ class RolloutRequests:
         new = result_of(decision, self.version)
         control = result_of(decision, self.control) if self.control is not None else None
         share, is_drawn = state.routes.get(decision.route_offset, state.share), not decision.override
-        pending = self._pending_of(decision, share, new, control) if decision.shadows_due else None
+        block = math.floor(decision.at_s / self._block_s)
         owner = assigned(decision)
+        is_pair = self._is_pair(decision, owner, new, control, is_fresh=is_fresh)
+        is_asked = (
+            is_pair
+            or (new is not None and new.kind is not UNASKED)
+            or (control is not None and control.kind is not UNASKED)
+        )
+        key = self._key(decision, block, is_fresh=is_fresh) if is_drawn and is_asked else PASSED_OVER
+        pending = None
+        if decision.shadows_due:
+            pending = self._pending_of(decision, share, new, control, block, key if is_pair else PASSED_OVER)
         if pending is not None:
             self._await(decision.request_id, pending, is_fresh=is_fresh)
             is_case = new is not None and (owner == self.version or share <= 0)
             pending.in_streak = new.kind if new is not None and pending.control_due and is_case else UNASKED
         else:
-            about = (decision.unit, decision.at_s, decision.request_id)
-            self._pair(about, new, control, batch.pairs if is_drawn else None, is_fresh=is_fresh)
+            about = (decision.unit, decision.at_s, decision.request_id, decision.row)
+            pairs = batch.pairs if is_drawn else None
+            self._pair(about, new, control, pairs, key if is_pair else PASSED_OVER, is_fresh=is_fresh)
         if not is_fresh:
             return
         owners = (owner == self.version, self.control is not None and owner == self.control)
@@ -149,10 +162,41 @@ class RolloutRequests:
         self._count(decision, share, owners, kinds, batch)
         if is_drawn:
             waits = pending is not None and pending.control_due
-            batch.rows.append(self._cases.row(decision, share, owners, kinds, waits=waits))
+            batch.rows.append(self._cases.row(decision, share, owners, kinds, block, key, waits=waits))
+
+    def _is_pair(
+        self, decision: DecisionMade, owner: int | None, new: Result | None, control: Result | None, *, is_fresh: bool
+    ) -> bool:
+        """Whether a request is asked of both versions whatever either of them returns.
+
+        Where shadows are shed the control is asked only after the version has failed: such a request is no pair.
+        """
+        due = decision.shadows_due
+        is_due = bool(due) and self.control in due
+        is_control = control.kind is not UNASKED if control is not None else is_due
+        if owner == self.version and new is not None and not is_due:
+            if new.kind is not GOOD:
+                is_control = is_control and self._cases.scores_along
+            elif is_fresh:
+                self._cases.scores_along = is_control
+        return is_control and (new.kind is not UNASKED if new is not None else self.version in due)
+
+    def _key(self, decision: DecisionMade, block: int, *, is_fresh: bool) -> int:
+        """The key of the unit, if this is the request with which it counts in the block; else `PASSED_OVER`.
+
+        NB: this is decided before anything is returned late. What is returned first is more often a failure.
+        """
+        first = self._cases.first
+        return (first.take if is_fresh else first.taken)(decision.unit, block, decision.request_id)
 
     def _pending_of(
-        self, decision: DecisionMade, share: float, new: Result | None, control: Result | None
+        self,
+        decision: DecisionMade,
+        share: float,
+        new: Result | None,
+        control: Result | None,
+        block: int,
+        key: int,
     ) -> PendingRequest | None:
         """What is needed of a decision until its shadows have returned; None when neither version is due."""
         new_due = new is None and self.version in decision.shadows_due
@@ -162,7 +206,7 @@ class RolloutRequests:
         return PendingRequest(
             decision.unit,
             decision.at_s,
-            math.floor(decision.at_s / self._block_s),
+            block,
             decision.row,
             share,
             not decision.override,
@@ -170,6 +214,7 @@ class RolloutRequests:
             control,
             new_due,
             control_due,
+            key,
         )
 
     def _await(self, request_id: str, pending: PendingRequest, *, is_fresh: bool) -> None:
@@ -195,28 +240,32 @@ class RolloutRequests:
                 batch.rows.append(self._cases.row_of_late_new(pending, result))
         elif late.version == self.control and pending.control_due:
             pending.control, pending.control_due = result, False
+            if is_fresh and pending.new is not None and pending.new.kind is GOOD:
+                self._cases.scores_along = result.kind is not UNASKED
             if is_fresh and pending.is_drawn:
                 batch.rows.append(self._cases.row_of_late_control(pending, result))
         if not (pending.new_due or pending.control_due):
             self._pending.remove(late.request_id)
-            about = (pending.unit, pending.at_s, late.request_id)
+            about = (pending.unit, pending.at_s, late.request_id, pending.row)
             pairs = batch.pairs if pending.is_drawn else None
-            self._pair(about, pending.new, pending.control, pairs, is_fresh=is_fresh)
+            self._pair(about, pending.new, pending.control, pairs, pending.key, is_fresh=is_fresh)
 
     def _pair(
         self,
-        about: tuple[str, float, str],
+        about: tuple[str, float, str, bytes],
         new: Result | None,
         control: Result | None,
-        pairs: list[tuple[Result, Result]] | None,
+        pairs: list[Pair] | None,
+        key: int,
         *,
         is_fresh: bool,
     ) -> None:
         """A request for which both versions have returned something is a pair. Where one of them was not asked it is missing.
 
-        `about`: unit, instant, request id. `pairs`: where the guardrails get theirs; None where the request is in no arm.
+        `about`: unit, instant, request id, row. `pairs`: where the guardrails get theirs; None where the request is in no arm.
+        `key`: of the unit, where the pair is a bet.
         """
-        unit, at_s, request_id = about
+        unit, at_s, request_id, row = about
         if new is None or control is None or (new.kind is UNASKED and control.kind is UNASKED):
             return
         if new.kind is UNASKED or control.kind is UNASKED:
@@ -228,7 +277,7 @@ class RolloutRequests:
         if is_fresh and self._agreement is not None:
             self._agreement.add(new.score, control.score)
         if is_fresh and pairs is not None:
-            pairs.append((new, control))
+            pairs.append(self._cases.pair(key, row, new, control))
 
     def _count(
         self,

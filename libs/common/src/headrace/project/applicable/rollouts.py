@@ -82,6 +82,8 @@ def _guardrails(what: str, plan: d.RolloutDefinition) -> Iterator[Sentence]:
         seen.add(rail.metric)
         if rail.metric in _SHARES and rail.limit >= 1:
             yield Sentence(f"{subject}: limit is a share below 1, got {rail.limit:g} (percent?)", (*place, "limit"))
+        if rail.metric == "rank_correlation" and rail.limit >= 1:
+            yield Sentence(f"{subject}: limit is a correlation below 1, got {rail.limit:g}", (*place, "limit"))
         if rail.metric == "latency" and rail.limit < 1:
             yield Sentence(
                 f"{subject}: limit is a factor of the control's, at least 1, got {rail.limit:g}", (*place, "limit")

@@ -7,7 +7,7 @@ from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.sentences import Place, Sentence, at
 
-METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution")
+METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution", "rank_correlation")
 POLICIES = ("blue_green", "canary", "ab_test", "shadow")
 MISSING, WITHOUT_LABELS = ("worst", "at_random"), ("approval", "promote")
 # With fewer cycles their spread is not known; more than these are no rollout.

@@ -1,11 +1,12 @@
-"""The evidence of a verdict about a rollout: what each test has found, with its metric, value, limit and what it rests on."""
+"""The evidence of the guardrails of a rollout: what each test has found, with its metric, value, limit and what it rests on."""
 
 import math
 
 from headrace.events.definition import GuardrailDefinition
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.stats.sequential import log_e_of_counts
-from headrace_monitor.core.guardrails import LATENCY_SLACK, DistanceTest, GuardrailTest, LatencyTest, ShareTest
+from headrace_monitor.core.guardrails import LATENCY_SLACK, GuardrailTest, LatencyTest, ShareTest
+from headrace_monitor.core.score_tests import GROUP, LEARNED, DistanceTest, RankTest
 
 # The level at which a split of units counts as unequal.
 UNEQUAL_LEVEL = 0.001
@@ -26,7 +27,7 @@ def of_guardrail(guardrail: GuardrailDefinition, test: GuardrailTest, alpha: flo
     is_shown = test.log_e >= -math.log(alpha)
     has_failed = is_shown or 0 < guardrail.consecutive <= in_a_row
     verdict, detail = (
-        _verdict(test.measured, guardrail.limit, has_failed=has_failed),
+        FAIL if has_failed else _verdict(test, guardrail.limit),
         _detail(test, guardrail, in_a_row),
     )
     if guardrail.dry_run and verdict == FAIL:
@@ -39,7 +40,7 @@ def of_guardrail(guardrail: GuardrailDefinition, test: GuardrailTest, alpha: flo
         guardrail.limit,
         detail,
         _rows(test),
-        e_value=_e(test.log_e),
+        e_value=e_value(test.log_e),
         alpha=alpha,
         bound=_bound(test, guardrail, alpha, in_a_row, is_shown=is_shown) if has_failed else "",
     )
@@ -64,7 +65,7 @@ def of_split(units: tuple[int, int], share: float) -> Evidence | None:
         share,
         f"{new} of {both} units" + (" are not what the route says" if is_broken else ""),
         both,
-        e_value=_e(log_e),
+        e_value=e_value(log_e),
         alpha=UNEQUAL_LEVEL,
     )
 
@@ -86,15 +87,21 @@ def of_unasked(counts: tuple[int, int, int, int], limit: float | None) -> Eviden
 
 
 def _rows(test: GuardrailTest) -> int:
-    if isinstance(test, DistanceTest):
+    if isinstance(test, DistanceTest | RankTest):
         return test.rows
     return int((test.shares if isinstance(test, LatencyTest) else test).new[0])
 
 
-def _verdict(measured: float | None, limit: float, *, has_failed: bool) -> str:
+def _verdict(test: GuardrailTest, limit: float) -> str:
+    measured = test.measured
+    if isinstance(test, RankTest):
+        # A control that scores all requests alike has no order that the version could fail to keep.
+        if measured is None:
+            return PASS if test.flat else UNMEASURED
+        return PASS if measured >= limit else INCONCLUSIVE
     if measured is None:
         return UNMEASURED
-    return FAIL if has_failed else PASS if measured <= limit else INCONCLUSIVE
+    return PASS if measured <= limit else INCONCLUSIVE
 
 
 def _bound(test: GuardrailTest, guardrail: GuardrailDefinition, alpha: float, in_a_row: int, *, is_shown: bool) -> str:
@@ -105,15 +112,17 @@ def _bound(test: GuardrailTest, guardrail: GuardrailDefinition, alpha: float, in
         what = f"it takes over {guardrail.limit:.4g} times as long as its control in over {LATENCY_SLACK:.0%} of calls, less those the other way"
     elif isinstance(test, DistanceTest):
         what = f"its scores' distribution lies over {guardrail.limit:.4g} from its control's"
+    elif isinstance(test, RankTest):
+        what = f"its scores' rank correlation with its control's is below {guardrail.limit:.4g}"
     else:
         what = f"its share is over {guardrail.limit:.4g} above its control's"
-    return f"{what}, {_sure(alpha)}"
+    return f"{what}, {sure(alpha)}"
 
 
-def _sure(alpha: float) -> str:
+def sure(alpha: float) -> str:
     """The confidence of a test with that error rate, in words.
 
-    >>> _sure(0.0125)
+    >>> sure(0.0125)
     '98.75 % sure'
     """
     return f"{100 * (1 - alpha):.4g} % sure"
@@ -124,12 +133,19 @@ def _detail(test: GuardrailTest, guardrail: GuardrailDefinition, in_a_row: int) 
         calls, slower, faster = int(test.shares.new[0]), int(test.shares.new[1]), int(test.shares.control[1])
         ratio = "" if test.measured is None else f"{test.measured:.3g} times its control's in the geometric mean, "
         return f"{ratio}over {calls} calls; over {guardrail.limit:g} times as long in {slower} of them, its control in {faster}"
+    if isinstance(test, RankTest):
+        flat = f"; in {test.flat} more its control scores all alike" if test.flat else ""
+        return f"mean of {test.groups} groups of {GROUP} requests scored by both{flat}"
     if isinstance(test, DistanceTest):
-        return f"over {test.rows} requests scored by both"
+        learning = f", after {LEARNED} from which the control's deciles were learned"
+        return f"over {test.rows} requests scored by both{learning}"
     theirs = f"; control {int(test.control[1])} of {int(test.control[0])}"
     row = f"; {in_a_row} in a row" if 0 < guardrail.consecutive <= in_a_row else ""
-    return f"{int(test.new[1])} of {int(test.new[0])}{theirs}{row}"
+    most = max(test.failures.values(), default=0)
+    one = f"; {most} of its failures are one unit's, and do not count" if most > 1 else ""
+    return f"{int(test.new[1])} of {int(test.new[0])}{theirs}{row}{one}"
 
 
-def _e(log_e: float) -> float:
+def e_value(log_e: float) -> float:
+    """The evidence itself, as far as it is a float."""
     return math.exp(min(log_e, _MOST_LOG_E))
