@@ -21,7 +21,7 @@ STATE_FILE = "supervisor.json"
 LOCK_FILE = "supervisor.lock"
 BROKER_FOLDER, _FORMAT_FILE = "kafka", "log-format"
 # The format of records that this version writes and reads. It is raised when old records can no longer be read.
-LOG_FORMAT = "2"
+LOG_FORMAT = "3"
 
 
 class StateFile:
