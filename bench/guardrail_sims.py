@@ -39,7 +39,7 @@ HOUR_S = 3600.0
 OLD, NEW = 1, 2
 PLAN = compile_rollout("bench", Canary())
 LOOK_EVERY = 20
-RUNS = 400
+RUNS = 300
 
 
 @dataclass(frozen=True)
