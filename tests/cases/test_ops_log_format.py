@@ -44,7 +44,7 @@ async def test_up_refuses_another_format_in_one_sentence_and_leaves_the_log_as_i
     with pytest.raises(HeadraceError) as refused:
         await local.await_started(local.start(1))
     assert str(refused.value) == (
-        f"the log in {tmp_path / 'kafka'} has format 1, this version of Headrace reads format 2: `headrace up --fresh`"
+        f"the log in {tmp_path / 'kafka'} has format 1, this version of Headrace reads format {LOG_FORMAT}: `headrace up --fresh`"
         " deletes that log and begins an empty one; with another HEADRACE_HOME it is kept"
     )
     assert segment.read_bytes() == b"records"

@@ -82,7 +82,7 @@ class Batch:
     def round(self, give: Any = None, now_s: float = 1.0) -> "Batch":
         calls = next_calls(self.gathered, self.scored, now_s)
         self.calls += calls
-        results = [CallResult(call, (give or sound)(call), 0.002) for call in calls]
+        results = [CallResult(call, (give or sound)(call), 0.002, 0.002) for call in calls]
         self.scored = with_results(self.gathered, self.scored, results)
         return self
 

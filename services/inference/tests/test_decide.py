@@ -67,7 +67,7 @@ def batch(requests: list[Message], route: Route = ROUTE, failed: dict[int, Failu
 def scores(call: ModelCall, faults: dict[int, Failure] | None = None, unasked: tuple[int, ...] = ()) -> CallResult:
     """What a version gives: its number plus x."""
     found = [Score(call.name[1], "", call.name[1] + float(x)) for x in call.rows[:, 0]]
-    return CallResult(call, RowScores(found, faults or {}, unasked), 0.001)
+    return CallResult(call, RowScores(found, faults or {}, unasked), 0.001, 0.001)
 
 
 def calls_of(found: Gathered, scored: Scored) -> list[tuple[int, list[float]]]:

@@ -48,7 +48,7 @@ def waiting(row: bytes = b"1234") -> Waiting:
 
 def result(given: Any, rows: int = 3, took_s: float = 0.002, limit_s: float = 5.0, name: Name = NAME) -> CallResult:
     call = ModelCall(name, np.zeros((rows, 1), np.float32), ["u"] * rows, limit_s, BreakerDefinition(), as_shadow=True)
-    return CallResult(call, given, took_s)
+    return CallResult(call, given, took_s, took_s)
 
 
 def scores(*values: float) -> list[Score]:

@@ -206,7 +206,7 @@ class SpentByTheModel:
     """Stands for `time` where calls are measured: only a model takes any, however busy the machine is."""
 
     seconds = 0.0
-    process_time = staticmethod(time.process_time)
+    process_time, thread_time = staticmethod(time.process_time), staticmethod(time.thread_time)
 
     def monotonic(self) -> float:
         return self.seconds

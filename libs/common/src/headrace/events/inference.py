@@ -83,7 +83,7 @@ class DecisionMade(msgspec.Struct, frozen=True, gc=False):
     their limit. `shadows`: the scores of other versions for the same row. `assigned`: the version to which the route or
     an override assigned the unit, whichever answered; None when there was none. `override`: why the route's shares did
     not apply, `preview` or `tenant`; "" when they did (only these requests are randomised). `failures`: why versions
-    that were called, or should have been, gave no score. `took_ms`: per version the duration of the call that scored
+    that were called, or should have been, gave no score. `took_ms`: per version the CPU time of the call that scored
     this request; absent when the call was repeated to find rows that failed. `failures` and `took_ms` are keyed by the
     version's digits, since MessagePack readers in other languages expect text keys; see `failure_of` and `took_ms_of`.
     `shadows_due`: shadows that had not answered when this was committed; for each a `ShadowScored` follows on the same

@@ -1,6 +1,7 @@
 """Calls of loaded models: each within its limit, and recorded with the breaker of its version."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from headrace.clock import Clock
@@ -15,6 +16,13 @@ from headrace_inference.core.lateness import why_late
 
 _ASKING_SHARE = 0.8
 _GONE = NotLoaded("it was unloaded")
+
+
+def _timed(ask: Callable[[], RowScores | Failure]) -> tuple[RowScores | Failure, float]:
+    """What a version gives, and the seconds of CPU that this thread used for it."""
+    began_s = time.thread_time()
+    given = ask()
+    return given, time.thread_time() - began_s
 
 
 class ModelCalls:
@@ -37,9 +45,10 @@ class ModelCalls:
         # NB: a portion that is begun shortly before the limit would look like a hang.
         until_s = time.monotonic() + call.limit_s * _ASKING_SHARE
         given: RowScores | Failure
+        cpu_s = 0.0
         try:
             ask = partial(models.ask, model.registered, model.engine, call.rows, pace, until_s)
-            given = await worker.run(ask, call.limit_s)
+            given, cpu_s = await worker.run(partial(_timed, ask), call.limit_s)
         except TimeoutError:
             given = why_late(worker.spent(self._cache.heartbeat), call.limit_s)
         except WorkerBusy:
@@ -47,7 +56,7 @@ class ModelCalls:
         except WorkerClosed:
             given = _GONE
         now_s = self._clock.monotonic_s()
-        result = CallResult(call, recorded(given, is_short=call.is_short), now_s - began_s)
+        result = CallResult(call, recorded(given, is_short=call.is_short), now_s - began_s, cpu_s)
         evidence = evidence_of(result, now_s)
         if evidence is not None:
             self._cache.note(call.name, call.breaker, evidence)

@@ -196,11 +196,16 @@ class RowScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallResult:
-    """What came of a call: scores, or why it gave nothing at all. `took_s`: how long it took."""
+    """What came of a call: scores, or why it gave nothing at all.
+
+    `took_s`: how long it was waited for. `cpu_s`: the time of a core that the version used, by which versions are compared: on a busy
+    machine the other one is as much in the way of whoever is asked first. 0 where it did not return.
+    """
 
     call: ModelCall
     given: RowScores | Failure
     took_s: float
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

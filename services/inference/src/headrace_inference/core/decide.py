@@ -98,7 +98,7 @@ def with_results(gathered: Gathered, scored: Scored, results: Sequence[CallResul
         if not isinstance(given, RowScores):
             versions[name] = given
             continue
-        indexes, took = [case.index for case in call.cases], {str(name[1]): result.took_s * 1000}
+        indexes, took = [case.index for case in call.cases], {str(name[1]): result.cpu_s * 1000}
         new_scores: dict[int, Score] = dict(zip(indexes, given.scores, strict=bool(given.scores)))
         new_took = {} if given.is_split else dict.fromkeys(indexes, took)
         for place in (*given.faults, *given.unasked):

@@ -157,7 +157,7 @@ class ShadowQueues:
 def results_of(waiting: Sequence[Waiting], result: CallResult, first: int) -> Iterable[Late]:
     """Give each waiting row what a call gave for it; yields what is late. `first`: the place of these rows in the call."""
     given, version = result.given, result.call.name[1]
-    took_ms = result.took_s * 1000 if isinstance(given, RowScores) and not given.is_split else None
+    took_ms = result.cpu_s * 1000 if isinstance(given, RowScores) and not given.is_split else None
     for place, one in enumerate(waiting, first):
         if not isinstance(given, RowScores):
             found: Score | Failure = given
