@@ -39,7 +39,7 @@ HOUR_S = 3600.0
 OLD, NEW = 1, 2
 PLAN = compile_rollout("bench", Canary())
 LOOK_EVERY = 20
-RUNS = 300
+RUNS = 200
 
 
 @dataclass(frozen=True)
