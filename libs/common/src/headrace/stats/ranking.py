@@ -228,14 +228,21 @@ class RankingTest:
 
 def _ranked_numbers(rows: Rows, new: Floats, control: Floats, labels: Floats) -> Ranked:
     apart = np.sign(rows.labels[:, None] - labels)
-    differ = np.abs(apart).sum(axis=1)
-    kept = differ > 0
-    shares = []
-    for own, theirs in ((rows.new, new), (rows.control, control)):
-        order = np.sign(np.nan_to_num(own, nan=-np.inf)[:, None] - np.nan_to_num(theirs, nan=-np.inf))
-        right = ((1 + order * apart) / 2 * np.abs(apart)).sum(axis=1)
-        shares.append(np.where(np.isnan(own), 0.0, right / np.maximum(differ, 1.0)))
-    return Ranked(np.ones(int(kept.sum())), (shares[1] - shares[0])[kept], (shares[1] - 0.5)[kept])
+    kept = (apart != 0).any(axis=1)
+    ours, theirs = (_in_order(own, apart, others) for own, others in ((rows.new, new), (rows.control, control)))
+    return Ranked(np.ones(int(kept.sum())), (theirs - ours)[kept], (theirs - 0.5)[kept])
+
+
+def _in_order(own: Floats, apart: Floats, others: Floats) -> Floats:
+    """The share of the others that each own number is on the right side of, shape (n,); `apart`: the right sides.
+
+    Equal ones count by half, and failures rank nothing right; others that failed are nothing to compare with.
+    """
+    known = ~np.isnan(others)
+    sides = apart[:, known]
+    right = ((1 + np.sign(own[:, None] - others[known]) * sides) / 2 * np.abs(sides)).sum(axis=1)
+    pairs = np.abs(sides).sum(axis=1)
+    return np.where(np.isnan(own), 0.0, np.where(pairs > 0, right / np.maximum(pairs, 1.0), 0.5))
 
 
 def _of_class(kind: str, scores: Floats, label: int) -> Floats:
