@@ -68,11 +68,11 @@ class Cycles:
         self.counts = self.counts + counts
 
     def _own(self, cycle: int) -> Floats:
-        if cycle not in self._sums:
-            self._sums[cycle] = np.zeros(len(COLUMNS) + len(RANKS))
-            for oldest in sorted(self._sums)[:-MOST_CYCLES]:
-                del self._sums[oldest]
-        return self._sums[cycle]
+        own = self._sums.setdefault(cycle, np.zeros(len(COLUMNS) + len(RANKS)))
+        # NB: where labels come later than so many cycles, the block's own one may be among the dropped ones.
+        for oldest in sorted(self._sums)[:-MOST_CYCLES]:
+            del self._sums[oldest]
+        return own
 
     def table(self, last: int, open_blocks: Iterable[Known]) -> tuple[dict[str, Floats], Floats]:
         """The columns of all cycles up to the last one that have requests, shape (cycles,), and the counts of labels.

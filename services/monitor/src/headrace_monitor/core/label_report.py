@@ -16,6 +16,17 @@ SHOWN_LEVEL = 0.05
 MISSING_LIMIT = 0.02
 # The parts of the labels' error rate.
 _LEVEL, _RANKING, _GROSS = 0.5, 0.4, 0.1
+# The figures of a test at a look, and their names among the totals.
+_OF_LEVEL = {
+    "value": "mean",
+    "margin": "margin",
+    "low": "low",
+    "labels": "sum_labelled",
+    "blocks": "cycles",
+    "from_s": "from_s",
+    "to_s": "to_s",
+}
+_OF_BLOCKS = {"blocks": "blocks", "from_s": "block_from_s", "to_s": "block_to_s"}
 # The exponential of this is still a float.
 _MOST_LOG_E = 700.0
 
@@ -66,15 +77,21 @@ class Look:
         return self.missing_share > MISSING_LIMIT
 
     def figures(self, test: str) -> dict[str, float]:
-        """What is kept of a test at the look at which it failed."""
-        known = {
+        """The figures of a test at this look, which are kept where it fails. One that is not known is left out."""
+        if test == "level":
+            return {name: self.totals[of] for name, of in _OF_LEVEL.items() if of in self.totals}
+        own = {
             "ranking": {"value": self.loss, "skill": self.skill, "log_e": self.ranking_log_e},
             "gross": {"value": self.gross, "log_e": self.gross_log_e},
-            "level": {"value": self.totals.get("mean"), "margin": self.totals.get("margin")},
         }[test]
-        block = {"from_s": self.totals.get("block_from_s"), "to_s": self.totals.get("block_to_s")}
-        found = {**known, **block, "labels": float(self.labels)}
-        return {name: value for name, value in found.items() if value is not None}
+        found = {"labels": float(self.labels), **own} | {name: self.totals.get(of) for name, of in _OF_BLOCKS.items()}
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+    def standing(self, test: str) -> dict[str, float]:
+        """The figures that a test is reported with: those of the look at which it failed, or else of this one."""
+        kept = f"{test}_failed_"
+        failed = {name.removeprefix(kept): figure for name, figure in self.totals.items() if name.startswith(kept)}
+        return failed or self.figures(test)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +155,8 @@ class _Writer:
 
     def ranking(self) -> Evidence:
         """The ranking test: FAIL, PASS while the mean loss is within the limit, or UNMEASURED before enough labels."""
-        look, totals, limit = self.look, self.look.totals, self.plan.ranking_limit
-        failed = "ranking_failed" in totals
-        loss = totals.get("ranking_failed_value", look.loss) if failed else look.loss
-        skill = totals.get("ranking_failed_skill", look.skill) if failed else look.skill
+        look, limit, figures = self.look, self.plan.ranking_limit, self.look.standing("ranking")
+        failed, loss, skill = "ranking_failed" in look.totals, figures.get("value"), figures.get("skill")
         what = "concordance" if self.kind == NUMBER else "AUC"
         if loss is None or skill is None:
             return Evidence("ranking", "label", UNMEASURED, None, None, "no label has anything to be compared with yet")
@@ -152,22 +167,16 @@ class _Writer:
         elif not failed and loss > limit * skill / 2:
             detail += "; between half of the limit and the limit its rate of rejection is not promised"
         bound = f"it loses over {limit:.0%} of what its control's ranking is worth over chance, {_sure(self.alphas.ranking)}"
-        log_e = totals.get("ranking_failed_log_e", look.ranking_log_e) if failed else look.ranking_log_e
-        return self._evidence("ranking", verdict, loss, limit * skill, detail, log_e, self.alphas.ranking, bound)
+        return self._evidence("ranking", verdict, limit * skill, detail, self.alphas.ranking, bound)
 
     def gross(self) -> Evidence | None:
         """The gross test; None before the first label, and where there is no bounded score."""
-        look, totals = self.look, self.look.totals
-        if look.gross is None:
+        failed, value = "gross_failed" in self.look.totals, self.look.standing("gross").get("value")
+        if value is None:
             return None
-        failed = "gross_failed" in totals
-        value = totals.get("gross_failed_value", look.gross) if failed else look.gross
-        log_e = totals.get("gross_failed_log_e", look.gross_log_e) if failed else look.gross_log_e
         verdict = FAIL if failed else PASS if value <= GROSS_LIMIT else INCONCLUSIVE
         bound = f"its {self._score} is over {GROSS_LIMIT:g} above its control's, {_sure(self.alphas.gross)}"
-        return self._evidence(
-            "gross", verdict, value, GROSS_LIMIT, "new minus control", log_e, self.alphas.gross, bound
-        )
+        return self._evidence("gross", verdict, GROSS_LIMIT, "new minus control", self.alphas.gross, bound)
 
     def level(self, why: str | None, *, is_same: bool) -> Evidence:
         """The level test: FAIL, PASS, INCONCLUSIVE once there are enough cycles, UNMEASURED before."""
@@ -183,7 +192,7 @@ class _Writer:
         if "level_failed" in totals:
             return self._failed_level()
         verdict, detail = self._standing(cycles, margin)
-        return self._of_level(verdict, totals["mean"], margin, detail, "")
+        return self._of_level(verdict, margin, detail, "")
 
     def _standing(self, cycles: int, margin: float | None) -> tuple[str, str]:
         totals, detail = self.look.totals, self._level_detail()
@@ -201,10 +210,11 @@ class _Writer:
         return PASS, detail
 
     def _failed_level(self) -> Evidence:
-        totals = self.look.totals
-        margin = totals["level_failed_margin"]
-        bound = f"its {self._score} is over {margin:.3g} above its control's, {_sure(self.alphas.level)}"
-        return self._of_level(FAIL, totals["level_failed_value"], margin, self._level_detail(), bound)
+        figures, sure = self.look.standing("level"), _sure(self.alphas.level)
+        margin, detail = figures["margin"], f"new minus control, at least {figures['low']:.4g} ({sure})"
+        return self._of_level(
+            FAIL, margin, detail, f"its {self._score} is over {margin:.3g} above its control's, {sure}"
+        )
 
     def superiority(self) -> Evidence | None:
         """Whether the version is shown to be better, not only no worse; None before the first cycle."""
@@ -254,44 +264,28 @@ class _Writer:
             f"{look.labels:,} labels ({LEAST_LABELS} needed), {look.rarer:,} of them rarer ones ({LEAST_RARER} needed)"
         )
 
-    def _of_level(self, verdict: str, value: float, margin: float | None, detail: str, bound: str) -> Evidence:
-        totals = self.look.totals
-        return Evidence(
-            "level",
-            "label",
-            verdict,
-            value,
-            margin,
-            detail,
-            int(totals.get("sum_labelled", 0.0)),
-            int(totals.get("cycles", 0.0)),
-            totals.get("from_s"),
-            totals.get("to_s"),
-            None,
-            self.alphas.level,
-            bound,
-        )
+    def _of_level(self, verdict: str, margin: float | None, detail: str, bound: str) -> Evidence:
+        return self._evidence("level", verdict, margin, detail, self.alphas.level, bound)
 
     def _evidence(
-        self, metric: str, verdict: str, value: float, limit: float, detail: str, log_e: float, alpha: float, bound: str
+        self, metric: str, verdict: str, limit: float | None, detail: str, alpha: float, bound: str
     ) -> Evidence:
-        look, failed = self.look, verdict == FAIL
-        of = f"{metric}_failed_" if failed else "block_"
-        labels = int(look.totals.get(f"{metric}_failed_labels", look.labels)) if failed else look.labels
+        figures = self.look.standing(metric)
+        log_e = figures.get("log_e")
         return Evidence(
             metric,
             "label",
             verdict,
-            value,
+            figures["value"],
             limit,
             detail,
-            labels,
-            int(look.totals.get("blocks", 0.0)),
-            look.totals.get(f"{of}from_s"),
-            look.totals.get(f"{of}to_s"),
-            math.exp(min(log_e, _MOST_LOG_E)),
+            int(figures["labels"]),
+            int(figures["blocks"]),
+            figures["from_s"],
+            figures["to_s"],
+            None if log_e is None else math.exp(min(log_e, _MOST_LOG_E)),
             alpha,
-            bound if failed else "",
+            bound if verdict == FAIL else "",
         )
 
 
