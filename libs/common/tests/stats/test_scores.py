@@ -31,11 +31,11 @@ def test_two_classes_score_as_a_probability_does() -> None:
 
 
 def test_a_number_is_scored_by_its_distance_and_counts_as_the_nearest_one_of_the_range() -> None:
-    found = differences("number", [0.5, 1.7, -0.3], [0.2, 0.9, 0.1], [0.3, 0.8, 0.4])
-    assert found.control == pytest.approx([0.1, 0.1, 0.3])
-    assert found.seen == pytest.approx([0.2 - 0.1, 0.2 - 0.1, 0.4 - 0.3])
-    assert found.high == pytest.approx([0.3, 0.1, 0.1])
-    assert found.low == pytest.approx([-0.3, -0.1, -0.1])
+    found = differences("number", [0.5, 1.7, -0.3, 0.5, 0.5], [0.2, 0.9, 0.1, 1.5, -0.5], [0.3, 0.8, 0.4, 0.7, 0.7])
+    assert found.control == pytest.approx([0.1, 0.1, 0.3, 0.3, 0.7])
+    assert found.seen == pytest.approx([0.2 - 0.1, 0.2 - 0.1, 0.4 - 0.3, 0.2 - 0.3, 0.2 - 0.7])
+    assert found.high == pytest.approx([0.3, 0.1, 0.1, 0.5, 0.5])
+    assert found.low == pytest.approx([-0.3, -0.1, -0.1, -0.5, -0.5])
 
 
 def test_a_failure_has_the_worst_score_whatever_the_label_is() -> None:

@@ -53,7 +53,7 @@ def differences(kind: str, new: ArrayLike, control: ArrayLike, labels: ArrayLike
     known, rows = ~np.isnan(truth), np.arange(len(truth))
     place = np.where(known, truth, 0).astype(np.int64)
     seen, own = (np.where(known, table[rows, place], np.nan) for table in (apart, by_label))
-    return Differences(seen, apart.min(axis=1, initial=np.inf), apart.max(axis=1, initial=-np.inf), own)
+    return Differences(seen, apart.min(axis=1), apart.max(axis=1), own)
 
 
 def constant_score(kind: str, counts: ArrayLike) -> float:

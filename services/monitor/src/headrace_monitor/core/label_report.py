@@ -46,8 +46,9 @@ class LabelAlphas:
     def of(cls, alpha: float) -> "LabelAlphas":
         """The parts of the error rate of the labels.
 
-        >>> LabelAlphas.of(0.025)
-        LabelAlphas(level=0.0125, ranking=0.01, gross=0.0025, shown=0.05)
+        >>> found = LabelAlphas.of(0.025)
+        >>> round(found.level, 6), round(found.ranking, 6), round(found.gross, 6), found.shown
+        (0.0125, 0.01, 0.0025, 0.05)
         """
         return cls(alpha * _LEVEL, alpha * _RANKING, alpha * _GROSS)
 
