@@ -1,72 +1,145 @@
-"""A hundred whole rollouts on traffic with storms: a harmless version is promoted, a bad one is rolled back. `make bench ONLY=rollouts` runs thousands on real flights."""
+"""Hundreds of whole rollouts on traffic with storms and a daily pattern: a harmless version is promoted, a bad one is rolled back, at
+the stated rates. `make bench ONLY=rollouts` runs thousands on real flights.
+"""
 
-import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from bench.guardrail_sims import broken_client, by_hour, outages, plain, rollbacks, rolled_back_after, worse
-from bench.rollout_sims import SHOWN_LEVEL, Outcome, Traffic, draw_hours, naive_arms, roll_out
-from scipy.stats import binom
+from numpy.typing import NDArray
+from scipy.stats import binom, norm
 
-RUNS, WEEKS = 100, 3
-# What a test at 5 % exceeds by chance alone one time in a thousand.
-MOST = int(binom.ppf(0.999, RUNS, 0.05))
+from headrace.stats.trials import Traffic, Trials, draw_cycles, judge, tabulate
+from headrace.stats.variants import flipped, jittered, noisy, shuffled, squared
+
+Floats = NDArray[np.float64]
+HOUR_S, DAY_S, BLOCK_S = 3600.0, 86_400.0, 3 * 3600.0
+RUNS, CYCLES, POOL = 300, 60, 120
+LIMIT = 0.4
+# The stated rates: of a FAIL by labels, and of a PASS.
+WRONG_FAIL, WRONG_PASS = 0.025, 0.05
+
+
+def most(rate: float, runs: int = RUNS) -> int:
+    """What a test at this rate exceeds by chance alone one time in a thousand."""
+    return int(binom.ppf(0.999, runs, rate))
+
+
+@dataclass(frozen=True)
+class Days:
+    """Requests of a champion. `storm`, `hour`: whether each was asked in a storm, and at which hour of the day."""
+
+    traffic: Traffic
+    storm: NDArray[np.bool_]
+    hour: Floats
+
+    def versus(self, new: Floats) -> Traffic:
+        """The same requests with another version."""
+        return replace(self.traffic, new=new)
+
+    def worse_version(self) -> Floats:
+        """One that is worse in storms and in the morning, and in calm evenings a little better: its difference is no noise."""
+        rng = np.random.default_rng(5)
+        is_bad = self.storm | (self.hour < 12)
+        spread = np.where(is_bad, 1.0, 0.0) * rng.normal(size=len(self.hour))
+        fine = np.where(is_bad, self.traffic.control, 0.9 * self.traffic.control + 0.1 * self.traffic.labels)
+        return noisy("binary", fine, spread)
 
 
 @pytest.fixture(scope="module")
-def traffic() -> Traffic:
-    """Twenty days with 40 requests an hour by day. In storms of eight hours six of ten flights are late instead of two, and both versions
-    know the probability but for some noise.
-    """
+def days() -> Days:
+    """Up to ten requests an hour by day. In storms of two days the mean log-odds of the label are much higher."""
     rng = np.random.default_rng(1)
-    hours = np.arange(20 * 24)
-    sizes = np.where(hours % 24 < 18, 40, 0)
-    storm = (rng.random(len(hours) // 8 + 1) < 0.25).repeat(8)[: len(hours)]
-    at_s = (np.repeat(hours, sizes) + rng.random(sizes.sum())) * 3600
-    late = np.repeat(np.where(storm, 0.6, 0.2), sizes) + rng.normal(0, 0.12, len(at_s))
-    labels = (rng.random(len(at_s)) < late).astype(float)
-    new, control = (np.clip(late + rng.normal(0, 0.1, len(at_s)), 0.02, 0.98) for _ in range(2))
-    return Traffic(at_s, rng.uniform(1, 12, len(at_s)) * 3600, labels, new, control)
+    hours = np.arange(POOL * 24)
+    sizes = rng.poisson(np.where(hours % 24 < 6, 0, 5 + 4 * np.sin(hours / 24 * 2 * np.pi)))
+    storms = (rng.random(len(hours) // 48) < 0.25).repeat(48)
+    storm, hour = np.repeat(storms, sizes), np.repeat(hours % 24, sizes).astype(float)
+    at_s = np.sort((np.repeat(hours, sizes) + rng.random(sizes.sum())) * HOUR_S)
+    odds = np.where(storm, 0.3, -1.6) + 0.3 * np.sin(hour / 24 * 2 * np.pi) + rng.normal(0, 1.2, len(at_s))
+    labels = (rng.random(len(at_s)) < 1 / (1 + np.exp(-odds))).astype(float)
+    control = 1 / (1 + np.exp(-odds - rng.normal(0, 0.3, len(at_s))))
+    return Days(Traffic("binary", at_s, labels, control, control), storm, hour)
 
 
-def count(outcome: Outcome) -> int:
-    return int(np.isfinite(outcome.back_h).sum())
+def drawn(runs: int = RUNS, seed: int = 2) -> NDArray[np.int64]:
+    return draw_cycles(np.random.default_rng(seed), runs, CYCLES, POOL)
 
 
-def test_the_same_version_on_different_units_is_seldom_rolled_back_and_a_repeated_t_test_often_does_so(
-    traffic: Traffic,
-) -> None:
-    same = Traffic(traffic.at_s, traffic.lag_s, traffic.labels, traffic.new, traffic.new)
-    assert count(roll_out(same, runs=RUNS, days=7 * WEEKS, seed=2)) <= MOST
-    rng = np.random.default_rng(3)
-    naive = naive_arms(rng, same, draw_hours(rng, RUNS, 7 * WEEKS, same.days))
-    assert np.isfinite(naive).sum() > 2 * MOST
+def trials(traffic: Traffic, margin: float | None = None, runs: int = RUNS, cycles: int = CYCLES) -> Trials:
+    table = tabulate(traffic, DAY_S, BLOCK_S, LIMIT, (0.0, POOL * DAY_S))
+    return judge(table, drawn(runs)[:, :cycles], margin)
 
 
-@pytest.mark.parametrize(("null", "flip_hours"), [("zero", 1), ("border", 1), ("border", 12)])
-def test_versions_whose_difference_is_only_noise_are_seldom_rolled_back_even_at_every_border(
-    traffic: Traffic, null: str, flip_hours: int
-) -> None:
-    assert np.std(traffic.new - traffic.control) > 0
-    found = roll_out(traffic, runs=RUNS, days=7 * WEEKS, seed=4, null=null, flip_hours=flip_hours)
-    assert count(found) <= MOST
-    assert np.isfinite(found.labels.naive_h).sum() > 2 * MOST
-    if null == "border":
-        assert np.isfinite(found.labels.shown_h).sum() <= binom.ppf(0.999, RUNS, SHOWN_LEVEL)
+def brier(scores: Floats, traffic: Traffic) -> Floats:
+    return (scores - traffic.labels) ** 2
 
 
-def test_a_version_without_skill_is_rolled_back_by_its_labels_and_a_good_one_is_shown_to_be_no_worse(
-    traffic: Traffic,
-) -> None:
-    bad = Traffic(traffic.at_s, traffic.lag_s, traffic.labels, 1 - traffic.control, traffic.control)
-    found = roll_out(bad, runs=30, days=7 * WEEKS, seed=5)
-    assert np.isfinite(found.labels.harm_h).all()
-    assert np.isfinite(found.labels.shown_h).sum() == 0
-    stale = np.clip(traffic.control + np.random.default_rng(8).normal(0, 0.15, len(traffic.control)), 0, 1)
-    good = Traffic(traffic.at_s, traffic.lag_s, traffic.labels, traffic.new, stale)
-    shown = roll_out(good, runs=30, days=7 * WEEKS, seed=6)
-    assert np.isfinite(shown.labels.shown_h).mean() > 0.9
-    assert np.isfinite(shown.labels.harm_h).sum() == 0
+def repeated_t_test(traffic: Traffic, margin: float, alpha: float) -> tuple[int, int]:
+    """How many runs a t-test of all requests, each day anew, finds to be over the margin, and how many below it."""
+    apart = brier(traffic.new, traffic) - brier(traffic.control, traffic) - margin
+    day = (traffic.at_s // DAY_S).astype(int)
+    sums = np.array([np.bincount(day, values, POOL) for values in (np.ones(len(day)), apart, apart**2)])
+    count, total, squares = sums[:, drawn()].cumsum(axis=-1)
+    scores = total / np.sqrt(np.maximum(squares - total**2 / count, 1e-12))
+    limit = norm.ppf(1 - alpha)
+    return int((scores.max(axis=1) > limit).sum()), int((scores.min(axis=1) < -limit).sum())
+
+
+# labels
+
+
+def test_the_same_version_passes_after_the_least_cycles_and_is_never_rolled_back(days: Days) -> None:
+    found = trials(days.traffic)
+    assert found.is_passed(within=14).all()
+    assert np.isinf(found.failed).all()
+
+
+def test_a_twin_with_a_little_noise_passes_too(days: Days) -> None:
+    twin = jittered("binary", days.traffic.control, np.random.default_rng(3))
+    found = trials(days.versus(twin))
+    assert found.is_passed(within=21).mean() >= 0.8
+    assert found.is_failed().sum() == 0
+
+
+def test_at_the_border_the_stated_rates_hold_and_those_of_a_repeated_t_test_do_not(days: Days) -> None:
+    traffic = days.versus(days.worse_version())
+    border = float((brier(traffic.new, traffic) - brier(traffic.control, traffic)).mean())
+    assert 0.004 < border < 0.03
+    found = trials(traffic, border)
+    assert found.is_failed().sum() <= most(WRONG_FAIL)
+    assert found.is_passed().sum() <= most(WRONG_PASS)
+    wrong_fails, wrong_passes = repeated_t_test(traffic, border, WRONG_FAIL)
+    assert wrong_fails > most(WRONG_FAIL)
+    assert wrong_passes > most(WRONG_PASS)
+
+
+def test_a_good_challenger_is_shown_to_be_no_worse(days: Days) -> None:
+    rng = np.random.default_rng(4)
+    stale = noisy("binary", days.traffic.control, 0.8 * rng.normal(size=len(days.hour)))
+    found = trials(replace(days.traffic, control=stale))
+    assert found.is_passed(within=21).mean() >= 0.8
+    assert found.is_failed().sum() == 0
+
+
+@pytest.mark.parametrize("how", ["shuffled", "flipped"])
+def test_a_version_without_skill_is_found_within_a_thousand_labels(days: Days, how: str) -> None:
+    control = days.traffic.control
+    broken = flipped("binary", control) if how == "flipped" else shuffled(control, np.random.default_rng(6))
+    found = trials(days.versus(broken), runs=100, cycles=20)
+    assert np.quantile(found.labels_to_early, 0.9) <= 1000
+    assert found.is_failed().all()
+    assert found.is_passed().sum() == 0
+
+
+def test_what_keeps_the_order_is_found_by_the_level_alone(days: Days) -> None:
+    found = trials(days.versus(squared("binary", days.traffic.control)))
+    assert np.isinf(found.failed_early).all()
+    assert (found.level_failed <= 42).mean() >= 0.8
+    assert found.is_passed().sum() == 0
+
+
+# guardrails
 
 
 def test_a_version_that_always_raises_is_rolled_back_within_its_first_twenty_requests() -> None:
@@ -76,17 +149,9 @@ def test_a_version_that_always_raises_is_rolled_back_within_its_first_twenty_req
 
 
 def test_two_points_more_errors_are_found_within_2000_requests() -> None:
-    assert rollbacks("worse", worse(0.003), 40, seed=3)[0] >= binom.ppf(0.001, 40, 0.95)
+    assert rollbacks("worse", worse(0.003), 20, seed=3)[0] >= binom.ppf(0.001, 20, 0.95)
 
 
 @pytest.mark.parametrize("draw", [outages, broken_client(in_new_only=True), broken_client(in_new_only=False), by_hour])
 def test_equal_versions_are_seldom_rolled_back_by_their_guardrails(draw) -> None:
-    assert rollbacks("equal", draw, 15, seed=4)[0] <= 2
-
-
-def test_a_rollout_is_drawn_in_blocks_of_neighbouring_days() -> None:
-    hours = draw_hours(np.random.default_rng(7), 50, 20, 30)
-    days = hours[:, ::24] // 24
-    follows = (days[:, 1:] - days[:, :-1]) % 30 == 1
-    assert follows.mean() == pytest.approx(2 / 3, abs=0.08)
-    assert math.isclose(float(days.mean()), 14.5, abs_tol=2)
+    assert rollbacks("equal", draw, 5, seed=4)[0] <= 1

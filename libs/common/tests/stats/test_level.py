@@ -80,10 +80,10 @@ def test_one_cycle_has_no_spread_and_cycles_without_requests_have_no_level() -> 
         assert (float(empty.mean), float(empty.error)) == (0.0, 0.0)
 
 
-def test_a_cycle_of_one_request_counts_as_one_request() -> None:
-    assert float(level([1], [0.5]).mean) == 0.5
-    assert float(level([0.5, 0.5], [0.5, 0.0]).mean) == 0.5
-    assert float(level([0.5, 0.5], [0.5, 0.0]).error) == pytest.approx(math.sqrt(2 * 0.25**2 * 2 + 8 * 0.25**2))
+def test_cycles_may_weigh_less_than_one_request_together() -> None:
+    found = level([0.25, 0.25], [0.25, 0.0])
+    assert float(found.mean) == 0.5
+    assert float(found.error) == pytest.approx(math.sqrt(2 * 0.125**2 * 2 + 8 * 0.125**2) / 0.5)
 
 
 def test_runs_side_by_side_have_the_levels_that_they_have_alone() -> None:

@@ -48,16 +48,17 @@ def level(requests: ArrayLike, sums: ArrayLike) -> Level:
     """
     n, d = np.asarray(requests, dtype=np.float64), np.asarray(sums, dtype=np.float64)
     cycles, total = n.shape[-1], n.sum(axis=-1)
-    mean = d.sum(axis=-1) / np.where(total > 0, total, 1.0)
+    scale = np.where(total > 0, total, 1.0)
+    mean = d.sum(axis=-1) / scale
     residuals = d - mean[..., None] * n
     own = (residuals**2).sum(axis=-1) * cycles / max(cycles - 1, 1)
     variance = own.copy()
-    for lag in range(1, min(LAGS, cycles - 1) + 1):
+    for lag in range(1, LAGS + 1):
         weight = 1 - lag / (LAGS + 1)
         variance = variance + 2 * weight * (residuals[..., lag:] * residuals[..., :-lag]).sum(axis=-1)
     worst = (residuals**2).max(axis=-1, initial=0.0)
     variance = np.maximum(variance, own) + WORST_CYCLES * worst
-    return Level(mean, np.sqrt(variance) / np.where(total > 0, total, 1.0), cycles)
+    return Level(mean, np.sqrt(variance) / scale, cycles)
 
 
 def bound(cycles: int, alpha: float) -> float:
