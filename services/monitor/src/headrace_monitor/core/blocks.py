@@ -4,7 +4,7 @@ A block [from, to) is *ripe* when the deployment's clock has passed its end and 
 there. It is *final* when the label's horizon has passed as well: none can come any more, and its pairs are dropped. Which
 outcome is the label of a request, as known at either instant, `headrace.features.outcomes` decides.
 
-A request that only one of the versions was able to score is no pair. A request is *missing* whose shadow was due and did not
+A request that only one of the versions was asked is no pair. A request is *missing* whose shadow was due and did not
 come before its block was ripe, or gave no score by no fault of its own. Missing requests are counted with their block, because
 what is missing is no fair sample.
 
