@@ -31,6 +31,11 @@ def drawn(kind: str, count: int, seed: int = 1, failing: float = 0.0) -> Rows:
     return rows(kind, 0, *scores, labels, 3 if kind == "classes" else 2)
 
 
+def against(kind: str, mine: Rows, *before: Rows) -> Ranked:
+    """What a block is against a reference of these, as it is kept."""
+    return ranked(kind, mine, [sampled(kind, one) for one in before])
+
+
 def share(kind: str, own, label: float, scores: Floats, labels: Floats) -> float:
     """The share of the pairs with other labels that are in the right order, pair by pair; equal scores count by half."""
     if np.isnan(own).any():
@@ -70,7 +75,7 @@ def test_a_request_is_compared_with_those_of_the_other_class() -> None:
     before = rows("binary", 0, [0.1, 0.4, 0.6, 0.9], [0.1, 0.2, 0.3, 0.9], [0, 0, 0, 1])
     mine = rows("binary", 1, [0.5, 0.5], [0.25, 0.95], [1, 0])
     # Of the negatives .1 and .4 lie below the new .5, and .1 and .2 below the control's .25. A positive has 3 of 4 as others.
-    assert columns(ranked("binary", mine, [before])) == [
+    assert columns(against("binary", mine, before)) == [
         pytest.approx((0.75, 2 / 3 - 2 / 3, 2 / 3 - 0.5)),
         pytest.approx((0.25, 0.0 - 1.0, 0.0 - 0.5)),
     ]
@@ -78,25 +83,25 @@ def test_a_request_is_compared_with_those_of_the_other_class() -> None:
 
 def test_equal_scores_count_by_half() -> None:
     before = rows("binary", 0, [0.5, 0.5, 0.2], [0.1, 0.5, 0.9], [0, 0, 0])
-    found = ranked("binary", rows("binary", 1, [0.5], [0.5], [1]), [before])
+    found = against("binary", rows("binary", 1, [0.5], [0.5], [1]), before)
     assert columns(found) == [pytest.approx((1.0, 0.5 - 2 / 3, 0.0))]
 
 
 def test_a_failure_ranks_nothing_right_and_is_nothing_to_compare_with() -> None:
     before = rows("binary", 0, [NAN, 0.2], [0.1, 0.2], [0, 0])
-    failed = ranked("binary", rows("binary", 1, [NAN], [0.15], [1]), [before])
+    failed = against("binary", rows("binary", 1, [NAN], [0.15], [1]), before)
     assert columns(failed) == [pytest.approx((1.0, 0.5, 0.0))]
-    fine = ranked("binary", rows("binary", 1, [0.3], [0.15], [1]), [before])
+    fine = against("binary", rows("binary", 1, [0.3], [0.15], [1]), before)
     assert columns(fine) == [pytest.approx((1.0, 0.5 - 1.0, 0.0))]
-    none = ranked("binary", rows("binary", 1, [0.3, NAN], [0.3, 0.3], [1, 1]), [rows("binary", 0, [NAN], [0.5], [0])])
+    none = against("binary", rows("binary", 1, [0.3, NAN], [0.3, 0.3], [1, 1]), rows("binary", 0, [NAN], [0.5], [0]))
     assert columns(none) == [pytest.approx((1.0, 0.0 - 0.5, -0.5)), pytest.approx((1.0, 0.0, -0.5))]
 
 
 def test_numbers_that_failed_are_treated_in_the_same_way() -> None:
     before = rows("number", 0, [NAN, 0.2], [0.1, 0.2], [0.0, 0.0])
-    found = ranked("number", rows("number", 1, [NAN, 0.3, 0.1], [0.3, 0.15, NAN], [1.0, 1.0, 1.0]), [before])
+    found = against("number", rows("number", 1, [NAN, 0.3, 0.1], [0.3, 0.15, NAN], [1.0, 1.0, 1.0]), before)
     assert columns(found) == [(1.0, 1.0, 0.5), (1.0, 0.5 - 1.0, 0.0), (1.0, 0.0, -0.5)]
-    none = ranked("number", rows("number", 1, [0.3], [0.3], [1.0]), [rows("number", 0, [NAN], [0.5], [0.0])])
+    none = against("number", rows("number", 1, [0.3], [0.3], [1.0]), rows("number", 0, [NAN], [0.5], [0.0]))
     assert columns(none) == [(1.0, -0.5, -0.5)]
 
 
@@ -104,27 +109,27 @@ def test_numbers_that_failed_are_treated_in_the_same_way() -> None:
 @pytest.mark.parametrize("kind", ["binary", "classes", "number"])
 def test_every_kind_agrees_with_all_pairs_one_by_one(kind: str, failing: float) -> None:
     mine, before = drawn(kind, 40, 1, failing), drawn(kind, 90, 2, failing)
-    found = ranked(kind, mine, [before])
+    found = against(kind, mine, before)
     assert len(found.weight) == 40
-    for own, expected in zip(columns(found), by_pairs(kind, mine, before), strict=True):
+    for own, expected in zip(columns(found), by_pairs(kind, mine, sampled(kind, before)), strict=True):
         assert own == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["binary", "classes", "number"])
 def test_a_reference_of_several_blocks_is_one_of_all_their_requests(kind: str) -> None:
-    mine, parts = drawn(kind, 20), [drawn(kind, 30, 2), drawn(kind, 10, 3)]
+    mine, parts = drawn(kind, 20), [drawn(kind, 20, 2), drawn(kind, 10, 3)]
     names = ("new", "control", "labels")
     joined = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
     whole = rows(kind, 0, *joined, 3 if kind == "classes" else 2)
-    for several, one in zip(columns(ranked(kind, mine, parts)), columns(ranked(kind, mine, [whole])), strict=True):
+    for several, one in zip(columns(against(kind, mine, *parts)), columns(against(kind, mine, whole)), strict=True):
         assert several == pytest.approx(one)
 
 
 def test_a_request_without_any_of_another_label_is_left_out() -> None:
     before = rows("binary", 0, [0.1, 0.2], [0.1, 0.2], [0, 0])
-    assert len(ranked("binary", rows("binary", 1, [0.5, 0.6], [0.5, 0.6], [0, 1]), [before]).weight) == 1
+    assert len(against("binary", rows("binary", 1, [0.5, 0.6], [0.5, 0.6], [0, 1]), before).weight) == 1
     equal = rows("number", 0, [0.1, 0.2], [0.1, 0.2], [0.5, 0.5])
-    assert len(ranked("number", rows("number", 1, [0.5, 0.6], [0.5, 0.6], [0.5, 0.7]), [equal]).weight) == 1
+    assert len(against("number", rows("number", 1, [0.5, 0.6], [0.5, 0.6], [0.5, 0.7]), equal).weight) == 1
 
 
 def test_nothing_is_compared_without_requests_or_without_a_reference() -> None:
@@ -171,10 +176,10 @@ def test_kept_rows_stand_for_all_rows_of_their_class_and_block(kind: str) -> Non
     )
     other, mine = drawn(kind, 30, 3), drawn(kind, 20, 4)
     third = Rows(0, few.new, few.control, few.labels, tripled.counts)
-    sampled_one, whole = ranked(kind, mine, [third, other]), ranked(kind, mine, [tripled, other])
+    sampled_one, whole = against(kind, mine, third, other), against(kind, mine, tripled, other)
     for own, expected in zip(columns(sampled_one), columns(whole), strict=True):
         assert own == pytest.approx(expected)
-    unweighted = ranked(kind, mine, [few, other])
+    unweighted = against(kind, mine, few, other)
     assert unweighted.weight != pytest.approx(whole.weight)
     assert unweighted.loss != pytest.approx(whole.loss)
 
