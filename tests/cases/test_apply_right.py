@@ -39,6 +39,7 @@ from headrace.project.compile import compile_project
 from headrace.project.faults import applicable
 from headrace.project.rules import broken
 from headrace_cli.projects.apply import check_project
+from headrace_cli.projects.expectations import expectations
 from headrace_cli.projects.plan import plan_of, rate_warnings
 
 DAY_S = 86_400.0
@@ -301,5 +302,7 @@ def test_labels_that_come_slowly_are_noted_from_the_windows_that_have_closed() -
 def test_the_windows_of_the_deployment_itself_are_counted() -> None:
     windows = [WindowClosed("flight-delay", n * DAY_S, (n + 1) * DAY_S, 900, 800, 0.2, "PASS") for n in range(3)]
     windows += [WindowClosed("another", 0, DAY_S, 5, 5, 0.2, "PASS")]
-    (outlook,) = check_project("flights").outlook(windows)
+    checked = check_project("flights")
+    (found,) = checked.definition.deployments
+    (outlook,) = checked.outlook({found.name: expectations(found, windows, "canary")})
     assert any("(about 1.25 days' worth)" in line["text"] for line in outlook["plan"])

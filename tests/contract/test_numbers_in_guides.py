@@ -17,6 +17,9 @@ from headrace.project.deployments import GUARDRAILS
 from headrace_cli.client import AsyncClient
 from headrace_cli.client.rows import LONGEST_DEADLINE_S
 from headrace_cli.models.samples import MOST_ROWS
+from headrace_cli.projects.expectations import CYCLES
+from headrace_cli.simulation.recorded import FEW_DECISIONS, MOST_DECISIONS
+from headrace_cli.simulation.simulating import ENOUGH_CYCLES
 from headrace_gateway.settings import Limits
 from headrace_inference.core.overload import LINES
 
@@ -52,6 +55,9 @@ NUMBERS = [
     ("keep-answering", f"waited for {shed} of its deadline, shadows stop scoring; at {baseline} the baseline"),
     ("keep-answering", f"at {requests} requests that have waited for {baseline} are refused"),
     ("release-a-version", f"`give_up_after` (`{Canary().give_up_after}`)"),
+    ("release-a-version", f"(`--decisions`, {MOST_DECISIONS:,})"),
+    ("release-a-version", f"the newest {FEW_DECISIONS:,} decisions and {CYCLES} cycles"),
+    ("release-a-version", f"Below {ENOUGH_CYCLES} of them the head says INDICATIVE"),
     ("who-may", f"abort them after {LONGEST_TRANSACTION_MS / 1000:.0f} s"),
     ("who-may", f"\n{TRANSACTION_TIMEOUT_S:.0f} s, which is what our own transactions ask for"),
 ]  # fmt: skip

@@ -52,7 +52,7 @@ async def test_a_canary_is_started_watched_paused_and_promoted_by_hand(kafka_ben
         await bench.until(RolloutCompleted)
         await bench.register(b"another", rollout=False)
         started = await terminal.json("rollout", "start", "d", "2", "--reason", "try it")
-        assert (started["version"], started["policy"], started["expected"]["blocks_a_day"]) == (2, "canary", 24.0)
+        assert (started["version"], started["policy"], started["expected"]["cycle_s"]) == (2, "canary", 86_400.0)
         assert started["expected"]["labels_a_day"] is None
         await bench.until(RolloutAdvanced, lambda fact: fact.step == "canary")
         assert "is under way" in await terminal.refused("rollout", "start", "d", "2")

@@ -1,4 +1,4 @@
-"""`headrace rollout start|status|pause|resume|promote|abort|retry|rollback|tenant`."""
+"""`headrace rollout start|simulate|status|pause|resume|promote|abort|retry|rollback|tenant`."""
 
 import asyncio
 import json
@@ -21,6 +21,7 @@ from headrace.events.registry import (
     StartRollout,
 )
 from headrace.log.views import View
+from headrace_cli.commands.simulation import simulate
 from headrace_cli.evidence.registry import ask, entry_of, fold, me
 from headrace_cli.evidence.rollouts import TOPICS, Board
 from headrace_cli.projects.expectations import Expectations, expect
@@ -39,6 +40,9 @@ _REFRESH_S = 0.25
 @app.callback()
 def _group() -> None:
     """Rollouts: how a version takes traffic."""
+
+
+app.command("simulate")(simulate)
 
 
 @app.command("start")
@@ -61,7 +65,8 @@ def start(
     async def work(session: Session) -> tuple[Expectations, RolloutStarted]:
         expected = await expect(session, deployment, chosen)
         if not as_json:
-            console.print(expected.line)
+            for line in [*expected.lines, *(f"note: {note}" for note in expected.notes)]:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         facts = await ask(session, StartRollout(deployment, version, reason, me(), chosen))
         return expected, next(fact for fact in facts if isinstance(fact, RolloutStarted))
 

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.metadata import version
@@ -22,7 +22,6 @@ from headrace.events.definition import (
     ViewDefinition,
     digest_of,
 )
-from headrace.events.monitor import WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.log.admin import ensure_topics
 from headrace.project.applicable import warnings
@@ -36,7 +35,7 @@ from headrace.project.owners import claims_of, taken
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Sentence
 from headrace_cli.installation.local import Local
-from headrace_cli.projects.expectations import expectations
+from headrace_cli.projects.expectations import Expectations, expected, plan_lines
 from headrace_cli.projects.plan import plan_of, rate_warnings
 from headrace_cli.session import Session
 
@@ -51,18 +50,19 @@ class Checked:
     definition: ProjectDefinition
     where: str
 
-    def outlook(self, windows: Sequence[WindowClosed] = ()) -> list[dict[str, Any]]:
-        """Per deployment its plan, and notes on settings that take effect late or never, with their lines. `windows`: closed ones."""
-        return [
-            self._outlook_of(found, [one for one in windows if one.deployment == found.name])
-            for found in self.definition.deployments
-        ]
+    def outlook(self, known: Mapping[str, Expectations] | None = None) -> list[dict[str, Any]]:
+        """Per deployment its plan, and notes on settings that take effect late or never, with their lines. `known`: what its
+        log says, by deployment.
+        """
+        return [self._outlook_of(found, (known or {}).get(found.name)) for found in self.definition.deployments]
 
-    def _outlook_of(self, found: DeploymentDefinition, windows: Sequence[WindowClosed]) -> dict[str, Any]:
-        labels = expectations(found, windows, found.rollout.policy).labels_a_day if found.label is not None else None
+    def _outlook_of(self, found: DeploymentDefinition, known: Expectations | None) -> dict[str, Any]:
+        labels = known.labels_a_day if known is not None and found.label is not None else None
         late = [located(sentence, self.where) for sentence in warnings(found, self.definition)]
         late += [f"deployment {found.name}: {note}" for note in rate_warnings(found, labels)]
-        plan = [{"part": part, "text": text} for part, text in plan_of(found, labels)]
+        late += [f"deployment {found.name}: {note}" for note in (known.notes if known is not None else ())]
+        lines = [*plan_of(found, labels), *(plan_lines(known) if known is not None else ())]
+        plan = [{"part": part, "text": text} for part, text in lines]
         return {"deployment": found.name, "plan": plan, "warnings": late}
 
 
@@ -94,7 +94,8 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
             claims_of(definition, applied, session.clock.now_s()),
         )
         await session.send("project.definitions", definition.name, event, f"apply-{secrets.token_hex(8)}")
-    deployments = checked.outlook([message.event for message in await session.all_of("monitor.windows")])
+    known = await _known(session, definition, applied) if changes else {}
+    deployments = checked.outlook(known)
     return {
         "project": definition.name,
         "digest": digest_of(definition),
@@ -102,6 +103,17 @@ async def apply_project(session: Session, reference: str) -> dict[str, Any]:
         "topics_created": made,
         "deployments": deployments,
     }
+
+
+async def _known(
+    session: Session, definition: ProjectDefinition, applied: ProjectApplied | None
+) -> dict[str, Expectations]:
+    """What the log says of the deployments that were applied before; the others have no traffic."""
+    windows = [message.event for message in await session.all_of("monitor.windows")]
+    before = {window.deployment for window in windows}
+    before |= {found.name for found in applied.definition.deployments} if applied is not None else set()
+    mine = [found for found in definition.deployments if found.name in before]
+    return {found.name: await expected(session, found, windows, found.rollout.policy) for found in mine}
 
 
 def with_folder(reference: str) -> str:

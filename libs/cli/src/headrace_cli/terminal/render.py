@@ -5,6 +5,7 @@ characters do not reach the terminal.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -83,3 +84,16 @@ def plain_text(value: Any) -> Text:
 def instant(time_s: float) -> str:
     """The text of an instant in UTC, to the second."""
     return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def finite(value: Any) -> Any:
+    """Plain values for JSON, in which there is no infinity: None in its place.
+
+    >>> finite({"a": [1.0, math.inf]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {name: finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

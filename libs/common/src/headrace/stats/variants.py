@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headrace.stats.losses import BINARY, NUMBER
-from headrace.stats.ranking import Rows, ranked, sampled
+from headrace.stats.ranking import Ranked, Rows, ranked, sampled
 from headrace.stats.scores import differences
 
 Floats = NDArray[np.float64]
@@ -85,6 +85,23 @@ def skill_lost(kind: str, new: ArrayLike, control: ArrayLike, labels: ArrayLike)
     >>> skill_lost("binary", p, p, y), skill_lost("binary", 1 - p, p, y)
     (0.0, 2.0)
     """
+    found = _ranked(kind, new, control, labels)
+    skill = float(found.weight @ found.skill)
+    return float(found.weight @ found.loss) / skill if skill > 0 else 0.0
+
+
+def skill_of(kind: str, control: ArrayLike, labels: ArrayLike) -> float:
+    """The skill of a champion's ranking over a whole record: AUC or concordance - 1/2; 0 where nothing can be compared.
+
+    >>> skill_of("binary", [0.1, 0.4, 0.6, 0.9], [0, 1, 0, 1])
+    0.25
+    """
+    found = _ranked(kind, control, control, labels)
+    return float(found.weight @ found.skill) / float(found.weight.sum()) if len(found.weight) else 0.0
+
+
+def _ranked(kind: str, new: ArrayLike, control: ArrayLike, labels: ArrayLike) -> Ranked:
+    """Requests of a whole record, ranked among rows of all its parts."""
     truth = np.asarray(labels, dtype=np.float64)
     ours, theirs = np.asarray(new, dtype=np.float64), np.asarray(control, dtype=np.float64)
     classes = theirs.shape[1] if theirs.ndim == 2 else 2
@@ -94,9 +111,7 @@ def skill_lost(kind: str, new: ArrayLike, control: ArrayLike, labels: ArrayLike)
         if len(part)
     ]
     chosen = np.unique(np.linspace(0, max(len(truth) - 1, 0), _RANKED).astype(np.int64))[: len(truth)]
-    found = ranked(kind, _rows(kind, ours[chosen], theirs[chosen], truth[chosen], classes), reference)
-    skill = float(found.weight @ found.skill)
-    return float(found.weight @ found.loss) / skill if skill > 0 else 0.0
+    return ranked(kind, _rows(kind, ours[chosen], theirs[chosen], truth[chosen], classes), reference)
 
 
 def shuffled(scores: ArrayLike, rng: np.random.Generator) -> Floats:
