@@ -1,49 +1,26 @@
-"""Sequential tests: valid under their nulls at every look, with late outcomes too, and fast when there is an effect."""
+"""Bets against a running mean: valid under their null at every look, and the evidence against a split of units."""
 
 import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from headrace.stats.pairs import PairTest, brier_losses, brier_losses_of_classes, sum_up
-from headrace.stats.sequential import BETS, Chains, log_e_of_counts, log_mean_exp
+from headrace.stats.sequential import BETS, log_e_of_counts, log_mean_exp, staked
 
 ALPHA = 0.05
 RUNS = 2000
 
 
-def highest(gains: np.ndarray, chains: int, risk: float = 1.0) -> np.ndarray:
-    """The highest evidence at any look, per run; the open bets count as lost. `gains`: (runs, blocks)."""
-    test = Chains.new(chains, 0.01, (len(gains),))
-    found = np.full(len(gains), -math.inf)
-    for block in range(gains.shape[1]):
-        test.settle(gains[:, block], np.full(len(gains), risk))
-        coming = min(chains - 1, gains.shape[1] - 1 - block)
-        lost = np.full((len(gains), coming), -risk)
-        found = np.maximum(found, test.log_e(lost, -lost))
-    return found
+def highest(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The highest evidence at any look, per run. `gains`: (runs, looks)."""
+    return log_mean_exp(staked(gains).cumsum(axis=1)).max(axis=1)
 
 
 def test_a_fair_game_is_rejected_at_most_as_often_as_stated_however_often_one_looks() -> None:
     rng = np.random.default_rng(1)
-    rejected = highest(rng.choice([-1.0, 1.0], (RUNS, 300)), 1) >= -math.log(ALPHA)
+    rejected = highest(rng.choice([-1.0, 1.0], (RUNS, 300))) >= -math.log(ALPHA)
     assert 0.005 < rejected.mean() <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
-
-
-def test_correlated_neighbouring_blocks_are_no_more_often_rejected() -> None:
-    """Outcomes come four blocks late, and shocks affect five neighbouring blocks alike: a single chain would be
-    wrong.
-    """
-    rng = np.random.default_rng(2)
-    shocks = rng.choice([-1.0, 1.0], (RUNS, 60)).repeat(5, axis=1)
-    limit = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / RUNS)
-    assert (highest(shocks, 5) >= -math.log(ALPHA)).mean() <= limit
-    naive = Chains.new(1, 0.01, (RUNS,))
-    found = np.full(RUNS, -math.inf)
-    for block in range(shocks.shape[1]):
-        naive.settle(shocks[:, block], np.ones(RUNS))
-        found = np.maximum(found, naive.log_e())
-    assert (found >= -math.log(ALPHA)).mean() > 2 * limit
 
 
 def test_the_running_mean_is_tested_and_not_each_mean_by_itself() -> None:
@@ -51,34 +28,34 @@ def test_the_running_mean_is_tested_and_not_each_mean_by_itself() -> None:
     rng = np.random.default_rng(3)
     means = np.tile([-0.4] * 10 + [0.4] * 10, 15)
     gains = np.where(rng.random((RUNS, len(means))) < (1 + means) / 2, 1.0, -1.0)
-    rejected = highest(gains, 1) >= -math.log(ALPHA)
-    assert rejected.mean() <= ALPHA
+    assert (highest(gains) >= -math.log(ALPHA)).mean() <= ALPHA
 
 
-def test_an_open_loss_counts_before_it_is_known() -> None:
-    test = Chains.new(2, 0.01)
-    for _ in range(10):
-        test.settle(1.0, 1.0)
-    assert test.log_e() > test.log_e([-0.5], [1.0]) > test.log_e([-1.0], [1.0])
-
-
-def test_a_block_of_hardly_any_risk_weighs_less_than_a_full_one() -> None:
-    full, thin = Chains.new(1, 0.01), Chains.new(1, 0.01)
-    for test in (full, thin):
-        test.settle(0.0, 1.0)
-    full.settle(0.5, 0.5)
-    thin.settle(0.05, 0.05)
-    assert full.log_e() > thin.log_e() > 0
+def test_gains_above_zero_are_found() -> None:
+    rng = np.random.default_rng(2)
+    gains = np.where(rng.random((200, 150)) < 0.7, 1.0, -1.0)
+    assert (highest(gains) >= -math.log(ALPHA)).mean() > 0.99
 
 
 def test_evidence_agrees_with_the_plain_product_of_bets() -> None:
-    rng = np.random.default_rng(4)
-    gains = rng.uniform(-1, 1.5, 40)
-    test = Chains.new(1, 1.0)
-    for gain in gains:
-        test.settle(gain, 1.0)
-    assert float(test.log_e()) == pytest.approx(math.log(np.mean([np.prod(1 + bet * gains) for bet in BETS])))
+    gains = np.random.default_rng(4).uniform(-1, 1.5, 40)
+    wealth = staked(gains).sum(axis=0)
+    assert wealth == pytest.approx([sum(math.log(1 + bet * gain) for gain in gains) for bet in BETS])
+    assert float(log_mean_exp(wealth)) == pytest.approx(math.log(np.mean([np.prod(1 + bet * gains) for bet in BETS])))
+    assert staked(np.zeros((3, 2))).shape == (3, 2, len(BETS))
+
+
+def test_the_mean_of_exponentials_neither_overflows_nor_vanishes() -> None:
     assert float(log_mean_exp([-1000.0, -1001.0])) == pytest.approx(-1000 + math.log((1 + math.exp(-1)) / 2))
+    assert float(log_mean_exp([900.0, -math.inf])) == pytest.approx(900 - math.log(2))
+    assert float(log_mean_exp([-math.inf, -math.inf])) == -math.inf
+    rows = np.log([[1.0, 3.0], [2.0, 6.0]])
+    assert log_mean_exp(rows) == pytest.approx(np.log([2.0, 4.0]))
+    assert log_mean_exp(rows, axis=0) == pytest.approx(np.log([1.5, 4.5]))
+    assert float(log_mean_exp(rows, axis=(0, 1))) == pytest.approx(math.log(3.0))
+
+
+# units
 
 
 def test_units_split_as_stated_are_accepted_and_a_broken_split_is_found() -> None:
@@ -89,31 +66,13 @@ def test_units_split_as_stated_are_accepted_and_a_broken_split_is_found() -> Non
     assert log_e_of_counts(1, 5, 0.0) == math.inf
 
 
-# pairs
+@pytest.mark.parametrize(("new", "control", "share"), [(0, 9, 0.0), (9, 0, 1.0)])
+def test_a_share_of_none_or_all_is_kept_while_no_unit_contradicts_it(new: int, control: int, share: float) -> None:
+    assert log_e_of_counts(new, control, share) == 0
+    assert log_e_of_counts(control + 1, new + 1, share) == math.inf
 
 
-def test_what_a_block_can_lose_is_known_from_its_scores() -> None:
-    new, control = brier_losses([0.9, 0.5]), brier_losses([0.5, 0.5])
-    for labels in ([0, 0], [0, 1], [1, 0], [1, 1]):
-        sums = sum_up(new, control, labels, 0.01, missing_is_worst=True)
-        assert -sums.harm_risk <= sums.harm_gain
-        assert -sums.margin_risk <= sums.margin_gain
-    unknown = sum_up(new, control, [np.nan, np.nan], 0.01, missing_is_worst=True)
-    assert unknown.harm_gain == pytest.approx(-unknown.harm_risk, abs=0.01)
-    assert sum_up(new, control, [np.nan, np.nan], 0.01, missing_is_worst=False).harm_gain == 0
-
-
-def test_a_version_with_equal_scores_is_within_any_margin_and_never_harmful() -> None:
-    test = PairTest.new(1, 0.01)
-    losses = brier_losses(np.full(50, 0.3))
-    for _ in range(8):
-        test.settle(sum_up(losses, losses, np.zeros(50), 0.01, missing_is_worst=False))
-    harm, margin, better = test.log_e()
-    assert harm < 0 < -math.log(ALPHA) < margin
-    assert better == 0
-
-
-def test_the_brier_score_of_two_classes_is_that_of_the_binary_one() -> None:
-    scores = np.array([0.1, 0.8])
-    both = brier_losses_of_classes(np.stack([1 - scores, scores], axis=1))
-    assert both == pytest.approx(brier_losses(scores))
+def test_the_evidence_against_a_split_is_the_ratio_of_its_beta_mixture() -> None:
+    """By hand: Beta(20, 80) with 2 and 1 units seen, against 0.2 ** 2 * 0.8."""
+    mixed = (20 * 21 * 80) / (100 * 101 * 102)
+    assert log_e_of_counts(2, 1, 0.2) == pytest.approx(math.log(mixed / (0.2**2 * 0.8)))
