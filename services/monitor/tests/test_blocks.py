@@ -131,6 +131,20 @@ def test_a_pair_costs_forty_bytes_and_a_label_forty_eight_and_over_the_bound_pai
     assert found.pairs_bytes == 0
 
 
+def test_near_the_bound_ripe_blocks_are_final_early_and_no_new_pair_is_missing() -> None:
+    found = blocks(delay_h=1, horizon_h=1000)
+    found.pairs_limit_bytes = 100 * found.pair_bytes
+    finals = []
+    for hour in range(20):
+        for n in range(10):
+            found.add_pair(pair(f"u{hour}.{n}", hour * HOUR + n))
+        finals += [known.number for what, _, known in all_due(found, (hour + 1) * HOUR) if what == "final"]
+    assert finals == list(range(len(finals)))
+    assert len(finals) >= 10
+    assert found._missing == {}
+    assert found.pairs_bytes <= found.pairs_limit_bytes
+
+
 def test_a_label_counts_if_it_was_known_within_the_horizon_and_only_a_correction_changes_it() -> None:
     found = blocks()
     for unit in ("in time", "reported twice", "corrected", "too late"):

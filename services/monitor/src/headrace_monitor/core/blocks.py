@@ -1,8 +1,9 @@
 """Paired requests of a rollout, in blocks of event time, until their labels are there.
 
 A block [from, to) is *ripe* when the deployment's clock has passed its end and the label delay: nearly all labels are
-there. It is *final* when the label's horizon has passed as well: none can come any more, and its pairs are dropped. Which
-outcome is the label of a request, as known at either instant, `headrace.features.outcomes` decides.
+there. It is *final* when the label's horizon has passed as well: none can come any more, and its pairs are dropped. Near the
+bound in bytes a ripe block is final early: labels that come later do not count. Which outcome is the label of a request, as known at
+either instant, `headrace.features.outcomes` decides.
 
 A request that only one of the versions was asked is no pair. A request is *missing* whose shadow was due and did not
 come before its block was ripe, or gave no score by no fault of its own. Missing requests are counted with their block, because
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 
 PAIRS_LIMIT_BYTES = 64 * 2**20
 LABELS_LIMIT_BYTES = 64 * 2**20
+# From this share of the bound on, ripe blocks do not wait for their last labels.
+_NEAR = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,15 @@ class Blocks:
             )
             if due is not None and due.at_s <= clock_s
         ]
-        return min(found, key=_instant, default=None)
+        return min(found, key=_instant, default=self._pressed(clock_s))
+
+    def _pressed(self, clock_s: float) -> Due | None:
+        """Near the bound in bytes the oldest ripe block is final early, rather than that new pairs are missing."""
+        oldest = min(self._rows, default=None)
+        if oldest is None or self._unripe is None or oldest >= self._unripe:
+            return None
+        is_near = self.pairs_bytes > _NEAR * self.pairs_limit_bytes
+        return Due("final", oldest, clock_s) if is_near else None
 
     def _first(self, what: Literal["ripe", "final"], least: int | None, wait_s: float) -> Due | None:
         numbers = (
