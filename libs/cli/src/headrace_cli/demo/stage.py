@@ -69,16 +69,13 @@ class Stage:
         self.console.print(
             f"project {applied['project']} applied: {len(applied['changes'])} parts, {len(applied['topics_created'])} topics created"
         )
-        stop = asyncio.Event()
-        following = asyncio.create_task(session.projects.run(stop))
 
         async def knows() -> bool | None:
+            await session.projects.catch_up()
             return self._knows(session, applied) or None
 
         what = f"project {applied['project']} to be known here"
         await self.wait_for(knows, lambda: what, lambda: applied["digest"])
-        stop.set()
-        await following
 
     async def wait_for(
         self, has: Callable[[], Awaitable[T | None]], what: Callable[[], str], sign: Callable[[], Any]
