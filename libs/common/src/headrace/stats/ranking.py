@@ -48,6 +48,7 @@ class Rows:
     """Rows of one block to compare with. `new`, `control`: scores, shape (n,) or (n, classes); `labels`: shape (n,).
 
     `counts`: the labels per class of the whole block, of which these rows may be a part; of numbers their number.
+    `scales`: how many rows of its block each kept row stands for, where rows are kept (see `sampled`).
     """
 
     block: int
@@ -55,6 +56,7 @@ class Rows:
     control: Floats
     labels: Floats
     counts: Floats
+    scales: Floats = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ NOTHING = Ranked(np.empty(0), np.empty(0), np.empty(0))
 def ranked(kind: str, rows: Rows, reference: Sequence[Rows]) -> Ranked:
     """How both versions rank the requests of a block among those of the reference. Requests without one are left out.
 
-    `kind`: of the label.
+    `kind`: of the label. `reference`: rows that were kept, see `sampled`.
     """
     if not len(rows.labels) or not reference:
         return NOTHING
@@ -81,7 +83,7 @@ def ranked(kind: str, rows: Rows, reference: Sequence[Rows]) -> Ranked:
     if kind == NUMBER:
         return _ranked_numbers(rows, new, control, labels)
     counts = np.sum([one.counts for one in reference], axis=0)
-    scales = np.concatenate([_scales(one, len(counts)) for one in reference])
+    scales = np.concatenate([one.scales for one in reference])
     weight, loss, skill = (np.zeros(len(rows.labels)) for _ in range(3))
     for label in np.unique(rows.labels).astype(np.int64):
         mine, others = rows.labels == label, labels != label
@@ -104,7 +106,9 @@ def sampled(kind: str, rows: Rows) -> Rows:
         places = [np.flatnonzero(rows.labels == label) for label in np.unique(rows.labels)]
         chosen = np.sort(np.concatenate([_spaced(found, KEPT_PER_CLASS) for found in places])) if places else []
     chosen = np.asarray(chosen, dtype=np.int64)
-    return Rows(rows.block, rows.new[chosen], rows.control[chosen], rows.labels[chosen], rows.counts)
+    labels = rows.labels[chosen]
+    scales = np.empty(0) if kind == NUMBER else _scales(labels, rows.counts)
+    return Rows(rows.block, rows.new[chosen], rows.control[chosen], labels, rows.counts, scales)
 
 
 def stakes(found: Ranked, limit: float) -> Floats:
@@ -255,7 +259,7 @@ def _of_class(kind: str, scores: Floats, label: int) -> Floats:
 def _right(own: Floats, others: Floats, scales: Floats) -> Floats:
     """The share of the others that lie below each own score; equal ones count by half, failures rank nothing right."""
     known = ~np.isnan(others)
-    order = np.argsort(others[known], kind="stable")
+    order = np.argsort(others[known])
     below = np.concatenate([[0.0], np.cumsum(scales[known][order])])
     if not below[-1]:
         return np.where(np.isnan(own), 0.0, 0.5)
@@ -264,11 +268,10 @@ def _right(own: Floats, others: Floats, scales: Floats) -> Floats:
     return np.where(np.isnan(own), 0.0, (left + right) / 2 / below[-1])
 
 
-def _scales(rows: Rows, classes: int) -> Floats:
+def _scales(labels: Floats, counts: Floats) -> Floats:
     """How many rows of its block each kept row stands for."""
-    places = rows.labels.astype(np.int64)
-    kept = np.bincount(places, minlength=classes)
-    return rows.counts[places] / kept[places]
+    places = labels.astype(np.int64)
+    return counts[places] / np.bincount(places, minlength=len(counts))[places]
 
 
 def _spaced(places: Ints, most: int) -> Ints:
