@@ -1,102 +1,163 @@
-"""The scores of several versions on July's real flights: the data of the rollouts area, computed once and kept.
+"""The scores of many versions on the real flights of June to December: the data of the rollouts area, made once and kept.
 
-All are the example's own model on the example's own rows, folded offline as serving folds them:
+All are the example's own model on the example's own rows, folded offline as serving folds them, except `logit`:
 
-    champion            January - March
-    challenger          January - June
-    resample_a, _b      January - June, a random 80 % of the rows each
-    skewed              January - June, on features that look 360 minutes ahead; scored on honest ones
-    shuffled, flipped   January - June, on labels in random order, on labels turned around
+    mar, may, jun, aug       fitted on January to the end of that month
+    late                     March - May
+    logit                    January - May, a logistic regression
+    resample_a, _b           January - May, a random 80 % of the rows each
+    twin_a, _b               January - May, a random 95 % of the rows each
+    skewed_MONTH             January - MONTH, on features that look 360 minutes ahead; scored on honest ones
+    shuffled_, flipped_MONTH January - MONTH, on labels in random order, on labels turned around
+    rare_SHARE, ...          January - May, for a label that only the latest SHARE of all flights has
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bench.measure import ROOT, progress
-from bench.rollout_sims import QUIET_S, Traffic
 from headrace.events.definition import SourceDefinition
 from headrace.features.as_of import as_of
 from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
 from headrace.features.plan import plan_view
 from headrace.features.rows import RowMaker, entities_of, pin_signature
 from headrace.project.compile import compile_project
+from headrace.stats.trials import Traffic
 from headrace_flights.project import project
 from headrace_flights.schedule import DEPARTED, DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
 from headrace_flights.train import build
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-CACHE = ROOT / "build" / "rollouts" / "july-2.npz"
+CACHE = ROOT / "build" / "rollouts" / "year-1.npz"
+HOUR_S, DAY_S = 3600.0, 86_400.0
+# Cycles begin when New York sleeps.
+QUIET_S = 8 * HOUR_S
 AHEAD_S = 360 * 60.0
-SHARE = 0.8
-DAYS = 30
+FIRST, AFTER_LAST = 6, 13
+CUTS = {"may": 6, "jun": 7, "aug": 9}
+RARE = ("0.02", "0.005")
+LATE = "late"
 _LATE_MIN = 15
-VERSIONS = ("champion", "challenger", "resample_a", "resample_b", "skewed", "shuffled", "flipped")
 
 PROJECT = compile_project(project)
 DEPLOYMENT = PROJECT.deployments[0]
 
 
 @dataclass(frozen=True)
-class July:
-    """Per flight asked about in July: the instant, how long its label takes, the label, and the score of each version."""
+class Year:
+    """Per flight asked about, in order: the instant, how long its label takes, its labels by name, and the score of each
+    version.
+    """
 
     at_s: Floats
     lag_s: Floats
-    labels: Floats
+    labels: dict[str, Floats]
     scores: dict[str, Floats]
 
+    def between(self, first: int, after_last: int = AFTER_LAST) -> Bools:
+        """Which flights are of whole days of these months, from one quiet hour to another."""
+        begin_s, end_s = span_of(first, after_last)
+        return (self.at_s >= begin_s) & (self.at_s < end_s)
 
-def july(cache: Path = CACHE) -> July:
-    """From the cache, or made: about a minute."""
+    def traffic(
+        self, new: str | Floats, control: str, first: int, after_last: int = AFTER_LAST, label: str = LATE
+    ) -> Traffic:
+        """The requests of these months. `new`: the name of a version, or scores of these flights."""
+        chosen = self.between(first, after_last)
+        ours = self.scores[new][chosen] if isinstance(new, str) else new
+        columns = self.labels[label][chosen], ours, self.scores[control][chosen]
+        return Traffic("binary", self.at_s[chosen], *(values.astype(np.float64) for values in columns))
+
+
+def span_of(first: int, after_last: int = AFTER_LAST) -> tuple[float, float]:
+    """Begin and end of the whole days of these months."""
+    return _instant(first) + QUIET_S, _instant(after_last) - (DAY_S - QUIET_S)
+
+
+def year(cache: Path = CACHE) -> Year:
+    """From the cache, or made: about three minutes."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
-        made = _make()
-        np.savez_compressed(cache, at_s=made.at_s, lag_s=made.lag_s, labels=made.labels, **made.scores)
+        np.savez_compressed(cache, **_make())
     found = np.load(cache)
-    return July(found["at_s"], found["lag_s"], found["labels"], {name: found[name] for name in VERSIONS})
+    kinds = {kind: {n[6:]: found[n] for n in found.files if n.startswith(kind)} for kind in ("label:", "score:")}
+    return Year(found["at_s"], found["lag_s"], kinds["label:"], kinds["score:"])
 
 
-def _make() -> July:
+def _make() -> dict[str, NDArray]:
     schedule = Schedule()
-    count = int(np.searchsorted(schedule.asked_s, _instant(8)))
-    at_s, inputs = schedule.asked_s[:count], [schedule.asked(place).inputs for place in range(count)]
+    at_s, count = schedule.asked_s, len(schedule.asked_s)
+    inputs = [schedule.asked(place).inputs for place in range(count)]
     tables = {source.name: _table(schedule, source) for source in PROJECT.sources}
     names = [field.name for field in DEPLOYMENT.inputs if field.kind == "category"]
     signature = pin_signature(PROJECT, DEPLOYMENT, {name: sorted({str(i[name]) for i in inputs}) for name in names})
     maker = RowMaker(DEPLOYMENT, signature)
-    progress("folding the features of 200,000 flights, twice")
-    rows = maker.rows(inputs, _features(inputs, at_s, tables))
-    ahead = maker.rows(inputs, _features(inputs, at_s + AHEAD_S, tables))
-    labels = _labels(schedule)[:count]
-    march, june = at_s < _instant(4), at_s < _instant(7)
-    tested = ~june
-    rng = np.random.default_rng(7)
-    scores: dict[str, Floats] = {}
-    for name in VERSIONS:
+    progress(f"folding the features of {count:,} flights, twice")
+    rows, ahead = (maker.rows(inputs, _features(inputs, at_s + later_s, tables)) for later_s in (0.0, AHEAD_S))
+    labels, tested = _labels(schedule), at_s >= _instant(FIRST)
+    order = np.flatnonzero(tested)[np.argsort(at_s[tested], kind="stable")]
+    found = {"at_s": at_s[order], "lag_s": (_known_s(schedule) - at_s)[order]}
+    found |= {f"label:{name}": values[order].astype(np.int8) for name, values in labels.items()}
+    for name, is_ahead, truth, chosen in _fits(at_s, labels):
         progress(f"fitting {name}")
-        chosen = march if name == "champion" else june
-        if name.startswith("resample"):
-            chosen = june & (rng.random(count) < SHARE)
-        truth = labels[chosen]
-        truth = rng.permutation(truth) if name == "shuffled" else 1 - truth if name == "flipped" else truth
-        model = build(signature).fit((ahead if name == "skewed" else rows)[chosen], truth)
-        scores[name] = model.predict_proba(rows[tested])[:, 1]
-    lag_s = _known_s(schedule)[:count] - at_s
-    return July(at_s[tested], lag_s[tested], labels[tested], scores)
+        model = _logit() if name == "logit" else build(signature)
+        model.fit((ahead if is_ahead else rows)[chosen], truth)
+        found[f"score:{name}"] = model.predict_proba(rows[order])[:, 1].astype(np.float32)
+    return found
+
+
+def _fits(at_s: Floats, labels: dict[str, Floats]) -> Iterator[tuple[str, bool, Floats, Bools]]:
+    """Of each version: its name, whether its features look ahead, and the labels of the chosen rows."""
+    rng, late = np.random.default_rng(7), labels[LATE]
+
+    def until(month: int, begin: int = 1) -> Bools:
+        return (at_s >= _instant(begin)) & (at_s < _instant(month))
+
+    may = until(6)
+    for name, chosen in {"mar": until(4), "late": until(6, 3), "logit": may}.items():
+        yield name, False, late[chosen], chosen
+    for name, share in (("resample", 0.8), ("twin", 0.95)):
+        for which in "ab":
+            chosen = may & (rng.random(len(at_s)) < share)
+            yield f"{name}_{which}", False, late[chosen], chosen
+    for name, month in CUTS.items():
+        chosen = until(month)
+        yield name, False, late[chosen], chosen
+        yield f"skewed_{name}", True, late[chosen], chosen
+        yield f"shuffled_{name}", False, rng.permutation(late[chosen]), chosen
+        yield f"flipped_{name}", False, 1 - late[chosen], chosen
+    for share in RARE:
+        truth = labels[share][may]
+        yield f"rare_{share}", False, truth, may
+        yield f"rareshuffled_{share}", False, rng.permutation(truth), may
+        yield f"rareflipped_{share}", False, 1 - truth, may
+
+
+def _logit():
+    return make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=200))
 
 
 def _instant(month: int) -> float:
-    return datetime(2013, month, 1, tzinfo=UTC).timestamp()
+    return datetime(2013 + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC).timestamp()
 
 
-def _labels(schedule: Schedule) -> Floats:
+def _labels(schedule: Schedule) -> dict[str, Floats]:
+    """Late or not, as the example has it; and the rare ones: later than all but that share of the flights."""
     delay_min = schedule.flights["arrival_delay_min"].to_numpy().astype(float)
-    return (np.isnan(delay_min) | (delay_min > _LATE_MIN)).astype(float)
+    known_min = np.nan_to_num(delay_min, nan=-1.0)
+    rare = {share: (known_min > np.quantile(known_min, 1 - float(share))).astype(float) for share in RARE}
+    return {LATE: (np.isnan(delay_min) | (delay_min > _LATE_MIN)).astype(float), **rare}
 
 
 def _known_s(schedule: Schedule) -> Floats:
@@ -156,12 +217,3 @@ def _weather(schedule: Schedule) -> dict[str, NDArray]:
     } | {"origin": frame["origin"].cast(str).to_numpy().astype(object)}
     observed_s = EPOCH_S + frame["hour"].to_numpy() * 3600.0
     return {**columns, "observed_at": observed_s, AVAILABLE: schedule.weather_s}
-
-
-def traffic_of(found: July, new: str, control: str) -> Traffic:
-    """Thirty whole days of two versions, from the first quiet hour."""
-    at_s = found.at_s - _instant(7) - QUIET_S
-    whole = (at_s >= 0) & (at_s < DAYS * 86_400)
-    return Traffic(
-        at_s[whole], found.lag_s[whole], found.labels[whole], found.scores[new][whole], found.scores[control][whole]
-    )

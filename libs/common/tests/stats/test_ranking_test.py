@@ -87,13 +87,6 @@ def test_what_a_stream_adds_up_to_is_the_sum_of_its_blocks() -> None:
     assert test.loss == pytest.approx(2 * (test.skill or 0.0))
 
 
-def test_the_same_scores_lose_nothing_of_the_skill() -> None:
-    stream = Stream(5)
-    test = stream.play(ranking(), stream.control)
-    assert test.loss == 0.0
-    assert (test.skill or 0.0) > 0.1
-
-
 # the verdict
 
 
