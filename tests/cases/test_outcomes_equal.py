@@ -1,7 +1,6 @@
 """Monitor (windows, rollout blocks, a shard that was restarted), trainer and `dataset build` give every request the same label
 as plain loops. Users have 20 requests each, see `outcomes_oracle`."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -70,27 +69,29 @@ def test_every_window_closes_with_the_labels_of_plain_loops(seed: int, absent: s
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_block_of_a_rollout_closes_with_the_labels_of_plain_loops(seed: int) -> None:
+@pytest.mark.parametrize("absent", ["unknown", "negative"])
+def test_every_block_of_a_rollout_is_ripe_and_final_with_the_labels_of_plain_loops(seed: int, absent: str) -> None:
     requests, outcomes = history(seed)
-    label = compiled().deployments[0].label
+    label = compiled(absent).deployments[0].label
     assert label is not None
-    blocks = Blocks(label, 4 * HOUR, H, 0.01)
+    blocks = Blocks(label, HOUR, 2 * HOUR)
     log: list[Outcome] = []
-    labelled = 0
+    seen, known = {"ripe": 0, "final": 0}, {"ripe": 0, "final": 0}
     for clock_s, found in [*as_they_come(requests, outcomes), (END_S, None)]:
-        while (closed := blocks.close_next(clock_s - 60.0)) is not None:
-            mine = [r for r in requests if closed.from_s <= r.at_s < closed.to_s]
-            expected = [label_by_loops(request, log, H, closed.closed_s) for request in mine]
-            losses = [((1 - 0.9) if value else 0.9) ** 2 - 0.25 for value in expected if not math.isnan(value)]
-            assert (closed.sums.rows, closed.sums.labelled) == (len(mine), len(losses))
-            assert closed.sums.difference == pytest.approx(sum(losses))
-            labelled += len(losses)
+        while (due := blocks.next_due(clock_s - 60.0)) is not None:
+            block = blocks.ripen(due) if due.what == "ripe" else blocks.finish(due)
+            mine = sorted((r for r in requests if block.from_s <= r.at_s < block.to_s), key=lambda r: r.at_s)
+            expected = [label_by_loops(request, log, H, due.at_s, absent) for request in mine]
+            np.testing.assert_array_equal(block.labels, expected)
+            seen[due.what] += len(mine)
+            known[due.what] += int((~np.isnan(block.labels)).sum())
         if isinstance(found, Request):
             blocks.put(found.unit, found.at_s, Score(2, "", 0.9), Score(1, "", 0.5), found.id)
         elif isinstance(found, Outcome):
             log.append(found)
             blocks.add_outcome(for_monitor(found))
-    assert labelled > 60
+    assert seen == {"ripe": len(requests), "final": len(requests)}
+    assert 20 < known["ripe"] < known["final"]
 
 
 @pytest.mark.parametrize("clock_s", [END_S, 70 * HOUR])
