@@ -244,10 +244,10 @@ class _Writer:
 
     def _level_detail(self) -> str:
         totals, plan = self.look.totals, self.plan
-        rows, labelled = totals.get("sum_rows", 0.0), totals.get("sum_labelled", 0.0)
+        rows, labelled = totals["sum_rows"], totals["sum_labelled"]
         detail = f"new minus control, at most {totals['high']:.4g} ({_sure(self.alphas.shown)})"
         if labelled:
-            ours, theirs = (totals.get(f"sum_log_{name}", 0.0) / labelled for name in ("new", "control"))
+            ours, theirs = (totals[f"sum_log_{name}"] / labelled for name in ("new", "control"))
             what = "squared error" if self.kind == NUMBER else "log-loss"
             detail += f"; {what} {ours:.4f} against {theirs:.4f}"
         if labelled < rows:
