@@ -85,7 +85,7 @@ def test_the_last_call_is_remembered_so_that_it_counts_once() -> None:
     latency = {"latency": GuardrailDefinition("latency", 2.0)}
     first = GuardrailCases(latency, {}, has_control=True)
     assert "call" not in first.numbers()
-    call = [(Result(ONE, GOOD, 4.0), Result(TWO, GOOD, 1.0), PASSED_OVER)]
+    call = [(Result(ONE, GOOD, 40.0), Result(TWO, GOOD, 10.0), PASSED_OVER)]
     first.add([], call)
     again = GuardrailCases(latency, first.numbers(), has_control=True)
     again.add([], call)

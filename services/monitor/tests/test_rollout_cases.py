@@ -174,10 +174,13 @@ def test_each_unit_counts_with_its_first_request_of_a_block(monkeypatch: pytest.
 
 def test_calls_and_distances_by_hand() -> None:
     latency = LatencyTest(3.0)
-    latency.take([3.0, 3.1, 1.0, 0.0], [1.0, 1.0, 3.1, 0.0])
+    latency.take([30.0, 31.0, 10.0, 0.0], [10.0, 10.0, 31.0, 0.0])
     assert (latency.shares.new.tolist(), latency.shares.control.tolist()) == ([4, 1], [4, 1])
     assert latency.log_ratio == pytest.approx(math.log(3.0) + math.log(3.1) - math.log(3.1))
     assert latency.measured == pytest.approx(3.0 ** (1 / 4))
+    short = LatencyTest(3.0)
+    short.take([4.9, 15.0, 15.1], [0.1, 5.0, 0.2])  # less than 5 ms counts as 5 ms
+    assert (short.shares.new.tolist(), short.measured) == ([3, 1], pytest.approx((3.0 * 3.02) ** (1 / 3)))
     distance = DistanceTest(0.1, np.arange(1, 10) / 10, counts=np.zeros((2, 9)))
     distance.take([0.1, 0.55], [0.3, 0.35])
     assert distance.counts.astype(int).tolist() == [[1, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0, 0]]

@@ -72,7 +72,7 @@ def test_a_dry_run_fails_nothing_and_says_so() -> None:
 
 def test_latency_and_distribution_say_what_was_measured() -> None:
     latency = LatencyTest(2.0)
-    latency.take([4.0, 2.0, 1.0], [1.0, 1.0, 4.0])
+    latency.take([40.0, 20.0, 10.0], [10.0, 10.0, 40.0])
     detail = "1.26 times its control's in the geometric mean, over 3 calls; over 2 times as long in 1 of them, its control in 1"
     assert found(errors(2.0, metric="latency"), latency)[:4] == ("PASS", pytest.approx(2 ** (1 / 3)), detail, 3)
     none = "over 0 calls; over 2 times as long in 0 of them, its control in 0"
