@@ -167,7 +167,7 @@ def harmless_rows(records: Records) -> list[Row]:
         progress(f"{name} {note}: rejected {rejected.mean():.3f}")
         full = f"harmless.rejected.{name}"
         is_half = lost <= PLAN.ranking_limit / 2 + SLACK
-        rows.append(at_most(full, rejected, 0.02, None, note) if is_half else shown(full, rejected, note))
+        rows.append(at_most(full, rejected, 0.02, note) if is_half else shown(full, rejected, note))
     return rows
 
 
