@@ -73,7 +73,15 @@ def test_where_all_is_well_every_test_passes() -> None:
         Evidence("level", "label", "PASS", 0.002, 0.01, LEVEL_DETAIL, 1200, 12, 100.0, 900.0, None, 0.0125),
         Evidence("ranking", "label", "PASS", 0.03, 0.1, auc, *block, pytest.approx(math.exp(-2)), 0.01),
         Evidence(
-            "gross", "label", "PASS", 0.004, 0.1, "new minus control", *block, pytest.approx(math.exp(-3)), 0.0025
+            "gross",
+            "label",
+            "PASS",
+            0.004,
+            0.1,
+            "new minus control +0.004 per label",
+            *block,
+            pytest.approx(math.exp(-3)),
+            0.0025,
         ),
         Evidence("superiority", "label", "INCONCLUSIVE", 0.002, 0.0, "new minus control", alpha=0.05),
     )
@@ -277,7 +285,9 @@ def test_a_failed_gross_test_is_shown_with_the_figures_of_the_look_at_which_it_f
     bound = f"its {score} is over 0.1 above its control's, 99.75 % sure"
     own = (110, 9, 3600.0, 7200.0, pytest.approx(math.exp(6)), 0.0025, bound)
     assert found.verdict == "FAIL"
-    assert of(found, "gross") == Evidence("gross", "label", "FAIL", 0.3, 0.1, "new minus control", *own)
+    assert of(found, "gross") == Evidence(
+        "gross", "label", "FAIL", 0.3, 0.1, "new minus control +0.300 per label", *own
+    )
 
 
 # superiority

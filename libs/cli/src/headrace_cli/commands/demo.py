@@ -125,7 +125,16 @@ def _show(report: dict[str, Any], folder: Path) -> None:
 
 def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
     table = Table(box=None, pad_edge=False)
-    columns = ("part", "version", "outcome", "labels", "blocks", "decisions_assigned", "decisions_failed", "ms_to_end")
+    columns = (
+        "part",
+        "version",
+        "outcome",
+        "event_days",
+        "labels",
+        "decisions_assigned",
+        "decisions_failed",
+        "ms_to_end",
+    )
     for column in columns:
         table.add_column(column.replace("_", " "))
     for found in report["rollouts"]:

@@ -14,6 +14,7 @@ from headrace_cli.demo.report import counts, labels_in
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
+DAY_S = 86_400.0
 _ENDS = (RolloutCompleted, RolloutAborted, RolledBack)
 
 
@@ -52,10 +53,20 @@ def _rollout(
         "reason": getattr(end.event, "reason", "") if end else "",
         "steps": _steps([m for m in about if isinstance(m.event, RolloutAdvanced)]),
         "evidence": msgspec.to_builtins(end.event.evidence) if end else [],
+        **_event_time([m.event for m in about if isinstance(m.event, RolloutAdvanced)], end),
         "labels": last.label_count if last else 0,
         "blocks": last.blocks if last else 0,
         **_effort(version, start, ended_ms, decisions),
     }
+
+
+def _event_time(advanced: Sequence[RolloutAdvanced], end: Message | None) -> dict[str, Any]:
+    """When the first step began and when the rollout ended, by the deployment's clock, and the days between."""
+    began_s = next((event.clock_s for event in advanced if event.clock_s is not None), None)
+    ended_s = None if end is None else end.event.clock_s
+    days = None if began_s is None or ended_s is None else round((ended_s - began_s) / DAY_S, 2)
+    at = {"began_at": began_s, "ended_at": ended_s}
+    return {name: None if at_s is None else instant(at_s) for name, at_s in at.items()} | {"event_days": days}
 
 
 def _steps(advanced: Sequence[Message]) -> list[dict[str, Any]]:

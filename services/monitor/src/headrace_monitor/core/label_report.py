@@ -177,7 +177,8 @@ class _Writer:
             return None
         verdict = FAIL if failed else PASS if value <= GROSS_LIMIT else INCONCLUSIVE
         bound = f"its {self._score} is over {GROSS_LIMIT:g} above its control's, {_sure(self.alphas.gross)}"
-        return self._evidence("gross", verdict, GROSS_LIMIT, "new minus control", self.alphas.gross, bound)
+        detail = f"new minus control {value:+.3f} per label"
+        return self._evidence("gross", verdict, GROSS_LIMIT, detail, self.alphas.gross, bound)
 
     def level(self, why: str | None, *, is_same: bool) -> Evidence:
         """The level test: FAIL, PASS, INCONCLUSIVE once there are enough cycles, UNMEASURED before."""
