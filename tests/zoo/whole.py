@@ -22,10 +22,11 @@ SERVICES = ("registry", "inference", "gateway")
 
 @dataclass
 class Whole:
-    """Registry, inference and gateway, each a process; `gateway_port`: where HTTP is asked."""
+    """Services, each a process; `gateway_port`: where HTTP is asked."""
 
     settings: Settings
     folder: Path
+    services: Sequence[str] = SERVICES
     gateway_port: int = field(default_factory=lambda: _free_port())
     children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
@@ -44,7 +45,7 @@ class Whole:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the services until the end of the block."""
-        for name in SERVICES:
+        for name in self.services:
             with (self.folder / f"{name}.log").open("wb") as log:
                 command = [sys.executable, "-m", f"headrace_{name}"]
                 environ = os.environ | self.environ
