@@ -80,10 +80,24 @@ def test_a_version_that_is_worse_by_less_than_the_limit_is_seldom_rejected_at_an
 
 def test_a_restored_test_goes_on_as_if_nothing_had_happened() -> None:
     seen = np.random.default_rng(2).uniform(-0.5, 1, 300)
-    whole, again = taken(seen), GrossTest()
-    again.restore(taken(seen[:120]).state())
+    whole, again = taken(seen[:120]), GrossTest()
+    again.restore(whole.state())
+    whole.take(seen[120:])
     assert (again.labels, again.total) == (120, pytest.approx(seen[:120].sum()))
     again.take(seen[120:])
     assert again.wealth == pytest.approx(whole.wealth)
     assert (again.labels, again.total) == (300, pytest.approx(whole.total))
+
+
+def test_the_labels_of_one_block_count_as_fifty_at_the_most() -> None:
+    seen = np.random.default_rng(3).uniform(-0.5, 1, 200)
+    apart = sum((gross_stakes([one]) for one in seen), np.zeros(len(BETS)))
+    assert gross_stakes(seen) == pytest.approx(apart / 4)
+    assert gross_stakes(seen[:50]) == pytest.approx(
+        sum((gross_stakes([one]) for one in seen[:50]), np.zeros(len(BETS)))
+    )
+
+
+def test_a_state_is_plain_numbers() -> None:
+    whole = taken(np.full(300, 0.25))
     assert whole.state() == {"wealth": whole.wealth.tolist(), "sums": [300.0, whole.total]}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headrace.stats.ranking import BETS, LEAST_LABELS
+from headrace.stats.ranking import BETS, LEAST_LABELS, block_share
 from headrace.stats.sequential import log_mean_exp
 
 Floats = NDArray[np.float64]
@@ -22,9 +22,11 @@ LIMIT = 0.1
 
 
 def gross_stakes(seen: ArrayLike) -> Floats:
-    """What requests with these differences of scores add to the logarithm of the wealth per bet, shape (bets,)."""
+    """What the requests of a block, with these differences of scores, add to the logarithm of the wealth per bet, shape
+    (bets,).
+    """
     gains = (np.asarray(seen, dtype=np.float64) - LIMIT) / (1 + LIMIT)
-    return np.log1p(BETS[:, None] * gains).sum(axis=1)
+    return np.log1p(BETS[:, None] * gains).sum(axis=1) * block_share(len(gains))
 
 
 @dataclass

@@ -36,6 +36,8 @@ Ints = NDArray[np.int64]
 BETS: Floats = np.array([0.02, 0.06, 0.15, 0.35, 0.7])
 # No verdict before so many labels, and so many of every class but the most frequent one together.
 LEAST_LABELS, LEAST_RARER = 100, 20
+# How many labels of one block count at the most.
+BLOCK_LABELS = 50
 # How many rows per block and class are kept to compare with, and how many of numbers.
 KEPT_PER_CLASS, KEPT_NUMBERS = 64, 32
 # The reference reaches back over one cycle at the least. It ends where so many of the rarer labels are in it, or after
@@ -112,9 +114,21 @@ def sampled(kind: str, rows: Rows) -> Rows:
 
 
 def stakes(found: Ranked, limit: float) -> Floats:
-    """What the requests add to the logarithm of the wealth per bet, shape (bets,)."""
+    """What the requests of a block add to the logarithm of the wealth per bet, shape (bets,)."""
     gains = found.weight * (found.loss - limit * found.skill) / (1 + limit / 2)
-    return np.log1p(BETS[:, None] * gains).sum(axis=1)
+    return np.log1p(BETS[:, None] * gains).sum(axis=1) * block_share(len(gains))
+
+
+def block_share(labels: int) -> float:
+    """How much each of the labels of one block counts: together as much as `BLOCK_LABELS` at the most.
+
+    They share their weather, and one bad hour of much traffic would be enough to reject a good version. Stakes that are
+    scaled by a share known before the labels stay valid: (1 + x)^w is at most 1 + w x for w in 0..1.
+
+    >>> block_share(20), block_share(500)
+    (1.0, 0.1)
+    """
+    return min(1.0, BLOCK_LABELS / max(labels, 1))
 
 
 @dataclass
