@@ -132,7 +132,7 @@ def quality(version: int, role: str, scores: Floats, labels: Floats, prior: floa
         float(entropy.mean()),
         auc,
         float(scores.mean()),
-        score=float(((scores - labels) ** 2).mean()),
+        score=_mean((scores - labels) ** 2),
         **errors_of(row_losses, row_losses - entropy, over),
     )
 
@@ -174,7 +174,7 @@ def _number_quality(
         float(scores.mean()),
         rmse=squared**0.5,
         mae=float(np.abs(errors).mean()),
-        score=None if scale is None else float(np.abs(errors).mean()) * _SPREAD_SHARE / scale,
+        score=None if scale is None else _mean(np.abs(errors)) * _SPREAD_SHARE / scale,
         squared_error=None if row_losses is None else float(row_losses.mean()),
         **({} if row_losses is None else errors_of(row_losses, row_losses, over)),
     )
@@ -225,7 +225,7 @@ def _class_quality(
         None,
         None,
         accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
-        score=float(np.mean((probabilities**2).sum(axis=1) - 2 * true_ones + 1)) / 2,
+        score=_mean((probabilities**2).sum(axis=1) - 2 * true_ones + 1) / 2,
         **errors_of(row_losses, row_losses - expected, over),
     )
 
@@ -255,6 +255,11 @@ def errors_of(row_losses: Floats, excess: Floats, over: Floats | None) -> dict[s
         "over_prior": None if over is None else float(over.mean()),
         "over_prior_error": 0.0 if over is None else error_of(over),
     }
+
+
+def _mean(values: Floats) -> float:
+    """The mean, to the last bit the same in whichever order the rows were read."""
+    return math.fsum(values) / len(values)
 
 
 def error_of(values: Floats) -> float:
