@@ -272,3 +272,61 @@ def test_blocks_are_whole_parts_of_a_cycle_and_no_more_than_their_bound() -> Non
     assert width(block="1m") == pytest.approx(DAY / int(DAY / (30 * DAY / 5000)))
     assert width(block="2h", season=None) == 2 * HOUR
     assert replace(deployment().rollout, season_s=None).season_s is None
+
+
+def test_hours_without_a_single_pair_raise_nothing_and_count_as_no_cycle() -> None:
+    found = evidence_of(deployment(season=None))
+    found.blocks.miss(10.0)
+    found.blocks.put("u", 4000.0, score(0.2), score(0.3), "r")
+    settle(found, 40 * HOUR)
+    assert (found.report.verdict, found.totals["cycles"]) == ("UNMEASURED", 0.0)
+
+
+def test_cycles_without_a_label_do_not_count() -> None:
+    stream = Stream(days=16)
+    stream.known_s = np.where(stream.at_s < DAY, stream.known_s, 1e9)
+    for missing in ("at_random", "worst"):
+        plan = deployment(margin=0.02, missing=missing, min_cycles=14)
+        found = play(evidence_of(plan), stream, stream.noisy(0.5), stream.risk)
+        assert found.report.verdict == "UNMEASURED"
+        assert of(found.report, "level").detail.startswith("1 of 14 whole cycles with labels; new minus control")
+        assert of(found.report, "superiority").verdict == "INCONCLUSIVE"
+
+
+def test_beside_a_control_that_ranks_by_chance_there_is_no_ranking_to_lose() -> None:
+    stream = Stream(days=9)
+    useless = stream.rng.permutation(stream.risk)
+    turned = np.where(stream.rng.random(stream.count) < 0.4, 1 - stream.risk, useless)
+    for control in (useless, turned):
+        found = play(
+            evidence_of(deployment(margin=0.02)), stream, control + 1e-6 * stream.rng.random(stream.count), control
+        )
+        ranking = of(found.report, "ranking")
+        assert (ranking.verdict, found.report.verdict) == ("UNMEASURED", "PASS")
+        assert ranking.detail.endswith("that ranks hardly better than chance, so there is nothing to lose")
+
+
+def test_the_level_rejects_nobody_before_the_least_labels() -> None:
+    stream = Stream(days=30, per_hour=1, share=0.0)
+    stream.labels = (np.arange(stream.count) == 700).astype(float)
+    right, low = np.full(stream.count, 0.01), np.full(stream.count, 0.002)
+    found = play(evidence_of(deployment(margin=0.0, min_cycles=14)), stream, right, low)
+    assert of(found.report, "level").verdict == "INCONCLUSIVE"
+    assert found.report.verdict == "INCONCLUSIVE"
+
+
+def test_a_number_outside_the_declared_range_counts_as_the_end_of_it() -> None:
+    stream = Stream(days=2)
+    stream.labels = np.where(np.arange(stream.count) % 7 == 0, 400.0, 100 * stream.risk)
+    failing = np.where(np.arange(stream.count) % 7 == 0, np.nan, 100 * stream.risk)
+    plan = deployment(Regression("y", 0.0, 100.0, "6h"))
+    found = play(evidence_of(plan), stream, failing, 100 * stream.risk)
+    assert 0 < (of(found.report, "gross").measured or 0) < 0.2
+    assert found.tests()["labels.gross"]["wealth"] == pytest.approx(found.tests()["labels.gross"]["wealth"])
+
+
+def test_a_season_shorter_than_a_block_may_be_is_taken_several_times() -> None:
+    found = deployment(Binary("y", "90d"), label_delay=None, give_up_after="900d", season="1m", block="1m")
+    blocks = open_blocks(found, found.rollout, RolloutJudged("d", RolloutStarted("d", "r", 2, "c", "", None, 1)))
+    assert blocks is not None
+    assert blocks.block_s == 60.0 * np.ceil(90 * DAY / 5000 / 60)

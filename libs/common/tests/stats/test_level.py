@@ -73,11 +73,15 @@ def test_the_bounds_lie_at_both_sides_of_the_mean() -> None:
     assert found.low(0.01) < found.low(0.05) < found.mean
 
 
-def test_one_cycle_has_no_spread_and_cycles_without_requests_have_no_level() -> None:
-    one = level([10], [2.0])
-    assert (float(one.mean), float(one.error), one.cycles) == (0.2, 0.0, 1)
+def test_one_cycle_has_no_spread_and_bounds_nothing_and_cycles_without_requests_do_not_count() -> None:
+    for one in (level([10], [2.0]), level([0, 10, 0], [0.0, 2.0, 0.0])):
+        assert (float(one.mean), float(one.error), int(one.cycles)) == (0.2, math.inf, 1)
+        assert (one.low(0.05), one.high(0.05)) == (-math.inf, math.inf)
     for empty in (level([0, 0], [0.0, 0.0]), level([], [])):
-        assert (float(empty.mean), float(empty.error)) == (0.0, 0.0)
+        assert (float(empty.mean), float(empty.error), int(empty.cycles)) == (0.0, math.inf, 0)
+    runs = level([[5, 5, 0], [5, 5, 5]], [[1.0, 2.0, 0.0], [1.0, 2.0, 1.5]])
+    assert runs.cycles.tolist() == [2, 3]
+    assert runs.high(0.05)[0] == pytest.approx(float(level([5, 5, 0], [1.0, 2.0, 0.0]).high(0.05)))
 
 
 def test_cycles_may_weigh_less_than_one_request_together() -> None:

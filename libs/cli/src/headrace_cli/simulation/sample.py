@@ -22,7 +22,7 @@ WEEK_S = 604_800.0
 MOST_BLOCKS_A_CYCLE = 168
 # So many blocks are drawn from, the newest ones.
 MOST_BLOCKS = 20_000
-# A simulated rollout is not drawn longer than this.
+# A simulated rollout is not drawn longer than this, or twice the least number of cycles.
 MOST_CYCLES = 120
 # How far into a cycle its first request may come, and how far before its end the last one.
 _SLACK = 0.25
@@ -54,7 +54,8 @@ def judging_of(plan: RolloutDefinition, least_block_s: float = 0.0) -> Judging:
     blocks = max(round(cycle_s / plan.block_s), 1)
     most = min(MOST_BLOCKS_A_CYCLE, max(int(cycle_s / max(least_block_s, 1.0)), 1))
     block_s = cycle_s / next(n for n in range(min(blocks, most), 0, -1) if blocks % n == 0)
-    cycles = min(max(math.floor(plan.give_up_s / cycle_s), 1), MOST_CYCLES)
+    most_cycles = max(MOST_CYCLES, 2 * plan.min_cycles)
+    cycles = min(max(math.floor(plan.give_up_s / cycle_s), 1), most_cycles)
     margin = 0.0 if plan.margin is None else plan.margin
     return Judging(cycle_s, block_s, plan.ranking_limit, margin, plan.min_cycles, plan.alpha, cycles)
 

@@ -24,11 +24,14 @@ TUNED_TO = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The mean difference per request over so many cycles, and its standard error; arrays for many runs side by side."""
+    """The mean difference per request over so many cycles, and its standard error; arrays for many runs side by side.
+
+    `cycles`: those that have requests. With fewer than two of them the error is infinite.
+    """
 
     mean: Floats
     error: Floats
-    cycles: int
+    cycles: NDArray[np.int64]
 
     def low(self, alpha: float) -> Floats:
         """The bound that the long-run mean is above, at every look, with probability 1 - alpha."""
@@ -42,30 +45,32 @@ class Level:
 def level(requests: ArrayLike, sums: ArrayLike) -> Level:
     """The level of cycles, shape (..., cycles): their weights (requests) and the sums of their differences.
 
-    >>> found = level([100, 100, 100, 100], [1.0, 3.0, 2.0, 2.0])
-    >>> float(found.mean), found.cycles
+    A cycle without requests counts for nothing.
+
+    >>> found = level([100, 100, 0, 100, 100], [1.0, 3.0, 0.0, 2.0, 2.0])
+    >>> float(found.mean), int(found.cycles)
     (0.02, 4)
     """
     n, d = np.asarray(requests, dtype=np.float64), np.asarray(sums, dtype=np.float64)
-    cycles, total = n.shape[-1], n.sum(axis=-1)
-    scale = np.where(total > 0, total, 1.0)
-    mean = d.sum(axis=-1) / scale
+    cycles, total = (n > 0).sum(axis=-1), n.sum(axis=-1)
+    divisor = np.where(total > 0, total, 1.0)
+    mean = d.sum(axis=-1) / divisor
     residuals = d - mean[..., None] * n
-    own = (residuals**2).sum(axis=-1) * cycles / max(cycles - 1, 1)
+    own = (residuals**2).sum(axis=-1) * cycles / np.maximum(cycles - 1, 1)
     variance = own.copy()
-    for lag in range(1, LAGS + 1):
+    for lag in range(1, min(LAGS, n.shape[-1] - 1) + 1):
         weight = 1 - lag / (LAGS + 1)
         variance = variance + 2 * weight * (residuals[..., lag:] * residuals[..., :-lag]).sum(axis=-1)
     worst = (residuals**2).max(axis=-1, initial=0.0)
     variance = np.maximum(variance, own) + WORST_CYCLES * worst
-    return Level(mean, np.sqrt(variance) / scale, cycles)
+    return Level(mean, np.where(cycles < 2, np.inf, np.sqrt(variance) / divisor), cycles)
 
 
-def bound(cycles: int, alpha: float) -> float:
-    """How many standard errors the mean may lie from the truth at any of all looks, on one side.
+def bound(cycles: ArrayLike, alpha: float) -> Floats:
+    """How many standard errors the mean may lie from the truth at any of all looks, on one side; shape of `cycles`.
 
-    >>> round(bound(14, 0.05), 2), round(bound(42, 0.05), 2)
-    (3.1, 2.8)
+    >>> bound([14, 42], 0.05).round(2).tolist()
+    [3.1, 2.8]
     """
-    scale = cycles / TUNED_TO
-    return float(np.sqrt(2 * (scale + 1) / scale * np.log1p(np.sqrt(scale + 1) / (2 * alpha))))
+    scale = np.maximum(np.asarray(cycles, dtype=np.float64), 1.0) / TUNED_TO
+    return np.sqrt(2 * (scale + 1) / scale * np.log1p(np.sqrt(scale + 1) / (2 * alpha)))

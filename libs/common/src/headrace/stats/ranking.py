@@ -36,6 +36,8 @@ Ints = NDArray[np.int64]
 BETS: Floats = np.array([0.02, 0.06, 0.15, 0.35, 0.7])
 # No verdict before so many labels, and so many of every class but the most frequent one together.
 LEAST_LABELS, LEAST_RARER = 100, 20
+# Where the control's skill is less, there is nothing to lose, and the test says nothing.
+LEAST_SKILL = 0.05
 # How many labels of one block count at the most.
 BLOCK_LABELS = 50
 # How many rows per block and class are kept to compare with, and how many of numbers.
@@ -231,7 +233,12 @@ class RankingTest:
     def has_failed(self, alpha: float) -> bool:
         """Whether the loss is shown to be over the limit: by the evidence, and by the plain mean too."""
         is_over = self.sums[1] > self.limit * self.sums[2]
-        return self.has_enough and self.log_e >= -math.log(alpha) and bool(is_over)
+        return self.has_enough and self.has_skill and self.log_e >= -math.log(alpha) and bool(is_over)
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether the control's ranking is worth anything over chance."""
+        return self.skill is not None and self.skill >= LEAST_SKILL
 
     def state(self) -> dict[str, list[float]]:
         """Plain numbers for `restore`; the reference is none of them."""

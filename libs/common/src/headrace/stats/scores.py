@@ -85,7 +85,8 @@ def _briers(kind: str, scores: Floats) -> Floats:
 
 
 def _of_numbers(new: Floats, control: Floats, truth: Floats) -> Differences:
-    ours, theirs = np.clip(new, 0.0, 1.0), np.clip(control, 0.0, 1.0)
+    # NB: a label outside the declared range counts as the end of it, or one of them would outweigh all others.
+    ours, theirs, truth = (np.clip(values, 0.0, 1.0) for values in (new, control, truth))
     failed, other_failed = np.isnan(ours), np.isnan(theirs)
     own = np.where(other_failed, WORST, np.abs(truth - theirs))
     seen = np.where(failed, WORST, np.abs(truth - ours)) - own

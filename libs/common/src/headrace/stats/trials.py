@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from headrace.stats.gross import LIMIT, gross_stakes
 from headrace.stats.level import level
 from headrace.stats.losses import BINARY, NUMBER
-from headrace.stats.ranking import BETS, LEAST_LABELS, LEAST_RARER, RankingTest
+from headrace.stats.ranking import BETS, LEAST_LABELS, LEAST_RARER, LEAST_SKILL, RankingTest
 from headrace.stats.scores import constant_score, differences
 from headrace.stats.sequential import log_mean_exp
 
@@ -76,12 +76,13 @@ class Traffic:
 class RankedSums:
     """Sums of the ranking test. `wealth`: what is added to the logarithms, shape (cycles, blocks, bets).
 
-    `weights`: shape (cycles, blocks); `gains`: of weight x (loss - limit x skill).
+    `weights`: shape (cycles, blocks); `gains`: of weight x (loss - limit x skill); `skills`: of weight x skill.
     """
 
     wealth: Floats
     weights: Floats
     gains: Floats
+    skills: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +230,12 @@ class _Ranked:
         if len(labels):
             self._test.take(block, new, control, labels)
         weight, loss, skill = self._test.sums - sums
-        self._rows.append(np.array([weight, loss - self._limit * skill, *(self._test.wealth - wealth)]))
+        self._rows.append(np.array([weight, loss - self._limit * skill, skill, *(self._test.wealth - wealth)]))
 
     def sums(self, shape: tuple[int, int]) -> RankedSums:
         """All of it, by cycle."""
-        found = _by_cycle(self._rows, shape, 2 + len(BETS))
-        return RankedSums(found[..., 2:], found[..., 0], found[..., 1])
+        found = _by_cycle(self._rows, shape, 3 + len(BETS))
+        return RankedSums(found[..., 3:], found[..., 0], found[..., 1], found[..., 2])
 
 
 def draw_cycles(
@@ -281,13 +282,16 @@ def _judge(table: Table, drawn: Ints, margin: float | None, min_cycles: int, alp
     has_enough = (labels >= LEAST_LABELS) & (rarer >= LEAST_RARER)
     ranking = _evidence(_started(table, "wealth", drawn)) >= -math.log(alpha * RANKING_SHARE)
     ranking &= (_flat(_started(table, "gains", drawn)).cumsum(axis=1) > 0) & has_enough
+    weights, skills = (_flat(_started(table, name, drawn)).cumsum(axis=1) for name in ("weights", "skills"))
+    has_skill = (weights > 0) & (skills >= LEAST_SKILL * weights)
+    ranking &= has_skill
     gross = _evidence(table.gross[drawn]) >= -math.log(alpha * GROSS_SHARE)
     gross &= (_flat(table.differences[drawn]).cumsum(axis=1) > LIMIT * labels) & (labels >= LEAST_LABELS)
     ends = slice(table.blocks - 1, None, table.blocks)
-    passes, fails = _levels(table, drawn, margin, min_cycles, alpha, counts[:, ends])
+    passes, fails = _levels(table, drawn, margin, min_cycles, alpha, counts[:, ends], has_skill[:, ends])
     return Trials(
         _first(passes & has_enough[:, ends]),
-        _first(fails),
+        _first(fails & has_enough[:, ends]),
         _first(ranking),
         _first(gross),
         _first(ranking, labels),
@@ -297,11 +301,18 @@ def _judge(table: Table, drawn: Ints, margin: float | None, min_cycles: int, alp
 
 
 def _levels(
-    table: Table, drawn: Ints, margin: float | None, min_cycles: int, alpha: float, counts: Floats
+    table: Table,
+    drawn: Ints,
+    margin: float | None,
+    min_cycles: int,
+    alpha: float,
+    counts: Floats,
+    has_skill: Bools,
 ) -> tuple[Bools, Bools]:
     """Where the bounds of level and ranking allow a PASS, and where that of the level says FAIL, (runs, cycles) each.
 
-    `counts`: labels per class at the end of each cycle.
+    `counts`: labels per class at the end of each cycle. `has_skill`: whether the control's ranking is worth anything by
+    then; where it is not, there is nothing to lose.
     """
     requests, sums, control = (
         _per_cycle(values[drawn]) for values in (table.requests, table.differences, table.control)
@@ -316,7 +327,9 @@ def _levels(
             constant = np.apply_along_axis(partial(constant_score, table.kind), 1, counts[:, look - 1])
             own = control[:, :look].sum(axis=1) / np.maximum(requests[:, :look].sum(axis=1), 1.0)
             allowed = default_margin(constant - own)
-        passes[:, look - 1] = (found.high(PASS_ALPHA) < allowed) & (lost.high(PASS_ALPHA) < 0)
+        passes[:, look - 1] = (found.high(PASS_ALPHA) < allowed) & (
+            (lost.high(PASS_ALPHA) < 0) | ~has_skill[:, look - 1]
+        )
         fails[:, look - 1] = found.low(alpha * LEVEL_SHARE) > allowed
     return passes, fails
 

@@ -129,10 +129,11 @@ class LabelEvidence:
         ]
         columns, counts = self._cycles.table(cycle, provisional)
         from_s = (end - self._cycle_blocks) * self.blocks.block_s
-        self._totals |= {"cycles": float(len(columns["rows"])), "from_s": from_s, "to_s": end * self.blocks.block_s}
+        labelled = float((columns["labelled"] > 0).sum())
+        self._totals |= {"cycles": labelled, "from_s": from_s, "to_s": end * self.blocks.block_s}
         self._totals |= {f"sum_{name}": float(sums.sum()) for name, sums in columns.items()}
         self._note_ranks(level(columns["weight"], columns["gain"]))
-        if not self._has_level:
+        if not self._has_level or not labelled:
             return
         margin = self._margin(self._cycles.gain_of_control(columns, counts))
         if margin is not None:
@@ -170,8 +171,8 @@ class LabelEvidence:
             "other_high": float(other.high(alphas.shown)),
         }
         margin = self._totals.get("margin")
-        has_failed = margin is not None and at_random.cycles >= self._plan.min_cycles and self._totals["low"] > margin
-        if has_failed and self._is_fair:
+        has_enough = self._totals["cycles"] >= self._plan.min_cycles and self._ranking.has_enough
+        if margin is not None and has_enough and self._totals["low"] > margin and self._is_fair:
             self._note_harm("level")
 
     def _note_harm(self, name: str) -> None:
@@ -250,7 +251,9 @@ def _block_s(plan: RolloutDefinition, horizon_s: float) -> float:
     least_s = max(plan.block_s, horizon_s / OPEN_BLOCKS)
     if plan.season_s is None:
         return least_s
-    return plan.season_s / max(math.floor(plan.season_s / least_s + 1e-9), 1)
+    if plan.season_s < least_s:
+        return plan.season_s * math.ceil(least_s / plan.season_s)
+    return plan.season_s / math.floor(plan.season_s / least_s + 1e-9)
 
 
 def why_unlabelled(deployment: DeploymentDefinition, control: int | None) -> str | None:

@@ -8,7 +8,7 @@ from headrace.events.definition import RolloutDefinition
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.project.labels import NUMBER
 from headrace.stats.gross import LIMIT as GROSS_LIMIT
-from headrace.stats.ranking import LEAST_LABELS, LEAST_RARER
+from headrace.stats.ranking import LEAST_LABELS, LEAST_RARER, LEAST_SKILL
 
 # The level at which PASS and superiority count as shown.
 SHOWN_LEVEL = 0.05
@@ -71,6 +71,11 @@ class Look:
         """The share of the ripe blocks' pairs that are missing."""
         missing = self.totals.get("missing", 0.0)
         return missing / (missing + self.totals.get("rows", 0.0)) if missing else 0.0
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether the control's ranking is worth anything over chance."""
+        return self.skill is not None and self.skill >= LEAST_SKILL
 
     @property
     def is_unfair(self) -> bool:
@@ -165,6 +170,8 @@ class _Writer:
         verdict = FAIL if failed else PASS if loss <= limit * skill else INCONCLUSIVE
         if not failed and (look.labels < LEAST_LABELS or look.rarer < LEAST_RARER):
             verdict, detail = UNMEASURED, f"{detail}; {self._too_few()}"
+        elif not failed and not look.has_skill:
+            verdict, detail = UNMEASURED, f"{detail}: that ranks hardly better than chance, so there is nothing to lose"
         elif not failed and loss > limit * skill / 2:
             detail += "; between half of the limit and the limit its rate of rejection is not promised"
         bound = f"it loses over {limit:.0%} of what its control's ranking is worth over chance, {_sure(self.alphas.ranking)}"
@@ -207,7 +214,7 @@ class _Writer:
             return INCONCLUSIVE, detail
         if self.look.labels < LEAST_LABELS or self.look.rarer < LEAST_RARER:
             return INCONCLUSIVE, f"{detail}; {self._too_few()}"
-        if totals.get("ranks_high", math.inf) >= 0:
+        if self.look.has_skill and totals.get("ranks_high", math.inf) >= 0:
             return INCONCLUSIVE, f"{detail}; that its ranking is within its limit is not shown yet"
         return PASS, detail
 
@@ -246,7 +253,8 @@ class _Writer:
     def _level_detail(self) -> str:
         totals, plan = self.look.totals, self.plan
         rows, labelled = totals["sum_rows"], totals["sum_labelled"]
-        detail = f"new minus control, at most {totals['high']:.4g} ({_sure(self.alphas.shown)})"
+        at_most = "" if math.isinf(totals["high"]) else f", at most {totals['high']:.4g} ({_sure(self.alphas.shown)})"
+        detail = f"new minus control{at_most}"
         if labelled:
             ours, theirs = (totals[f"sum_log_{name}"] / labelled for name in ("new", "control"))
             what = "squared error" if self.kind == NUMBER else "log-loss"

@@ -10,8 +10,8 @@ from headrace.project.rules.sentences import Place, Sentence, at
 METRICS = ("errors", "invalid_scores", "latency", "degraded", "distribution", "rank_correlation")
 POLICIES = ("blue_green", "canary", "ab_test", "shadow")
 MISSING, WITHOUT_LABELS = ("worst", "at_random"), ("approval", "promote")
-# With fewer cycles their spread is not known; more than these are no rollout.
-MIN_CYCLES, MOST_CYCLES = 5, 1_000
+# With fewer cycles their spread is not known; more than these are not kept.
+MIN_CYCLES, MOST_CYCLES = 5, 500
 
 
 def rollout_rules(deployment: str, plan: d.RolloutDefinition) -> Iterator[str]:
