@@ -58,7 +58,7 @@ def test_durations_become_seconds_and_guardrails_are_included() -> None:
         (Canary(without_labels="hope"), "without_labels must be 'approval' or 'promote', got 'hope'"),
         (Canary(give_up_after=0), "give_up_after must be at least 1 s"),
         (Canary(season="90m"), "season must be a multiple of block, got 5400 s and 3600 s"),
-        (BlueGreen(min_cycles=4), r"min_cycles must lie in 5\.\.1000, got 4"),
+        (BlueGreen(min_cycles=4), r"min_cycles must lie in 5\.\.500, got 4"),
         (BlueGreen(ranking_limit=0), "ranking_limit must lie between 0 and 1, got 0"),
         (ABTest(share=1.0), "share must be below 1"),
         (ABTest(winner="me"), "winner must be 'rule' or 'hand'"),
@@ -97,10 +97,10 @@ NEVER = "labels could never show a version to be no worse"
             {"min_cycles", "give_up_after"},
         ),
         (
-            Canary(season=None, min_cycles=1000, give_up_after="40d"),
+            Canary(season=None, min_cycles=500, give_up_after="20d"),
             PRICE,
-            "min_cycles (1,000 cycles of 1h) and label_delay (or the label's horizon) take 1024h, longer than give_up_after"
-            f" 40d: {NEVER}",
+            "min_cycles (500 cycles of 1h) and label_delay (or the label's horizon) take 524h, longer than give_up_after"
+            f" 20d: {NEVER}",
             {"min_cycles", "give_up_after"},
         ),
         (
