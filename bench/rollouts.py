@@ -37,8 +37,8 @@ from bench.rollout_harness import (
     shown,
     table_of,
 )
-from headrace.stats.scores import constant_score, differences
-from headrace.stats.trials import Traffic, default_margin
+from headrace.stats.scores import constant_score, default_margin, differences
+from headrace.stats.trials import Traffic
 from headrace.stats.variants import skill_lost, squared, with_less_skill, with_noise
 from headrace_inference.core.routing import choose_version
 

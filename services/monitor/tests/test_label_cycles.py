@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from headrace.stats.ranking import Ranked
+from headrace.stats.scores import PARTS
 from headrace_monitor.core.blocks import Known
-from headrace_monitor.core.label_cycles import COLUMNS, MOST_CYCLES, PARTS, Cycles, summed
+from headrace_monitor.core.label_cycles import COLUMNS, MOST_CYCLES, Cycles, summed
 
 NAN = float("nan")
 
@@ -21,8 +22,8 @@ def one(number: int, new: float = 0.5, control: float = 0.5, label: float = 1.0)
     return known(number, [new], [control], [label])
 
 
-def sums_of(kind: str, block: Known, width: int) -> tuple[dict[str, float], list[float]]:
-    sums, counts = summed(kind, block, width)
+def sums_of(kind: str, block: Known, classes: int) -> tuple[dict[str, float], list[float]]:
+    sums, counts = summed(kind, block, classes)
     return dict(zip(COLUMNS, sums.tolist(), strict=True)), counts.tolist()
 
 
@@ -60,7 +61,7 @@ def test_the_sums_of_several_classes() -> None:
 
 
 def test_the_sums_of_numbers() -> None:
-    sums, counts = sums_of("number", known(0, [0.5, 0.9, 0.1], [0.2, 0.5, 0.3], [0.3, 1.0, NAN]), 4)
+    sums, counts = sums_of("number", known(0, [0.5, 0.9, 0.1], [0.2, 0.5, 0.3], [0.3, 1.0, NAN]), 0)
     assert sums == {
         "rows": 3.0,
         "labelled": 2.0,
@@ -72,9 +73,9 @@ def test_the_sums_of_numbers() -> None:
         "log_new": pytest.approx(0.04 + 0.01),
         "log_control": pytest.approx(0.01 + 0.25),
     }
-    # .3 lies in the second quarter of the range; its end belongs to the last one.
-    assert counts == [0.0, 1.0, 0.0, 1.0]
-    assert sums_of("number", known(0, [0.5], [0.5], [-0.1]), 4)[1] == [1.0, 0.0, 0.0, 0.0]
+    # .3 lies in part 19 of 64; the end of the range belongs to the last one, and what lies before it to the first.
+    assert [part for part, count in enumerate(counts) if count] == [19, 63]
+    assert sums_of("number", known(0, [0.5], [0.5], [-0.1]), 0)[1] == [1.0, *[0.0] * (PARTS - 1)]
 
 
 def test_a_failure_has_the_worst_score_and_no_log_loss() -> None:

@@ -242,6 +242,7 @@ def test_numbers_without_a_range_are_only_ranked() -> None:
     found = play(evidence_of(plan), stream, stream.rng.permutation(stream.labels), stream.labels)
     assert (found.report.verdict, of(found.report, "ranking").verdict) == ("FAIL", "FAIL")
     fine = play(evidence_of(plan), stream, stream.labels + 1, stream.labels)
+    assert of(fine.report, "ranking").rows == fine.totals["labelled"]
     assert (fine.report.verdict, [e.metric for e in fine.report.evidence]) == ("UNMEASURED", ["level", "ranking"])
 
 

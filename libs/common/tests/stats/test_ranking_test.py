@@ -101,6 +101,22 @@ def test_too_few_labels_are_no_verdict() -> None:
     assert (several.labels, several.rarer, several.has_enough) == (110, 20, True)
 
 
+@pytest.mark.parametrize("classes", [0, 1, 2, 5])
+def test_a_number_is_one_label_whatever_classes_are_given(classes: int) -> None:
+    test = ranking("number", classes)
+    for block in range(3):
+        numbers = np.random.default_rng(block).random(33)
+        test.take(block, numbers, numbers, numbers)
+    assert (test.labels, test.rarer, test.has_enough) == (99, 99, False)
+
+
+def test_two_classes_need_no_names() -> None:
+    test = ranking("binary", 0)
+    take(test, 0, 3, 4)
+    test.take(1, [], [], [])
+    assert (test.labels, test.rarer) == (7, 3)
+
+
 def test_numbers_have_no_rarer_class() -> None:
     test = RankingTest("number", 0, 0.4, 3)
     test.take(0, np.full(100, 0.5), np.full(100, 0.5), np.linspace(0, 1, 100))

@@ -158,7 +158,6 @@ def test_the_sums_of_a_table_are_those_of_its_blocks() -> None:
     assert table.requests.tolist() == [[2, 1], [0, 1]]
     assert table.counts.tolist() == [[[1, 1], [0, 1]], [[0, 0], [1, 0]]]
     assert table.differences.tolist() == [[-0.75 + 0.25, -1.0], [0.0, 0.0]]
-    assert table.most.tolist() == [[0.5, 1.0], [0.0, 0.0]]
     assert table.control.tolist() == [[1.0, 1.0], [0.0, 0.0]]
     assert table.difference == -1.5 / 4
 

@@ -22,7 +22,7 @@ from headrace.stats.planning import LEAST_CYCLES, Outlook, outlooks
 from headrace_cli.session import Session
 from headrace_cli.simulation.notes import notes_of
 from headrace_cli.simulation.recorded import FEW_DECISIONS, Recorded, recorded
-from headrace_cli.simulation.sample import delay_of, sample_of, too_few
+from headrace_cli.simulation.sample import sample_of, too_few
 from headrace_cli.terminal.render import finite
 
 NEWEST_WINDOWS = 7
@@ -126,7 +126,7 @@ def expectations(
         labels_a_day=sum(window.labelled for window in newest) / days if days else None,
         requests_a_day=sum(window.requests for window in newest) / days if days else None,
         least_days=least_s / DAY_S,
-        cycle_s=plan.block_s if plan.season_s is None else plan.season_s,
+        cycle_s=plan.cycle_s,
         window_s=plan.rollback_window_s if policy == "blue_green" else None,
         **(_power(found, plan) if found is not None else {}),
     )
@@ -137,7 +137,7 @@ def _power(found: Recorded, plan: RolloutDefinition) -> dict[str, Any]:
     if not len(found):
         return {"why_not": "which harm labels would find is not known yet: no version has answered a request"}
     sample = sample_of(found, plan, CYCLES, least_block_s=BLOCK_S)
-    known = {"delay_s": delay_of(plan, found.label), "cycles": sample.cycles, "most_cycles": sample.judging.cycles}
+    known = {"delay_s": plan.delay_s(found.label), "cycles": sample.cycles, "most_cycles": sample.judging.cycles}
     notes = tuple(notes_of(found, sample, plan))
     if sample.cycles < LEAST_CYCLES:
         return known | {

@@ -12,7 +12,7 @@ from headrace.stats.scores import differences
 from headrace.stats.seasons import missed_season, seasons_of
 from headrace.stats.variants import with_noise
 from headrace_cli.simulation.recorded import Recorded, scaled
-from headrace_cli.simulation.sample import Sample, delay_of
+from headrace_cli.simulation.sample import Sample
 
 DAY_S = 86_400.0
 # After so many labels nine of ten broken rankings were found on the flights, where the own record is too short to say.
@@ -52,7 +52,7 @@ def _window(found: Recorded, sample: Sample, plan: RolloutDefinition) -> Iterato
     is_known = sample.cycles >= LEAST_CYCLES
     wanted = labels_to_broken(sample.record, sample.judging) if is_known else USUAL_LABELS_TO_BROKEN
     a_day, window = found.labelled / max(found.days, 1.0), f"the rollback window {duration(plan.rollback_window_s)}"
-    delay_s = delay_of(plan, found.label)
+    delay_s = plan.delay_s(found.label)
     coming = a_day * max(plan.rollback_window_s - delay_s, 0.0) / DAY_S
     if math.isinf(wanted):
         yield f"a version that ranks by chance is not found by labels within {sample.judging.cycles} cycles: {window} protects by guardrails only"

@@ -11,7 +11,7 @@ from headrace_cli.simulation.notes import notes_of
 from headrace_cli.simulation.plan_file import plan_of
 from headrace_cli.simulation.recorded import MOST_DECISIONS, Recorded, recorded
 from headrace_cli.simulation.report import Report
-from headrace_cli.simulation.sample import Sample, delay_of, sample_of, too_few
+from headrace_cli.simulation.sample import Sample, sample_of, too_few
 from headrace_cli.simulation.simulating import simulate
 
 Progress = Callable[[float, str], None]
@@ -63,7 +63,7 @@ def simulated(
     """The same on what was read."""
     sample = sample_of(read, plan)
     _refuse_too_little(deployment.name, read, sample)
-    delay_s = delay_of(plan, read.label)
+    delay_s = plan.delay_s(read.label)
     window_cycles = None
     if plan.policy == "blue_green":
         window_cycles = max(plan.rollback_window_s - delay_s, 0.0) / sample.judging.cycle_s

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.events.definition import LabelDefinition, RolloutDefinition
+from headrace.events.definition import RolloutDefinition
 from headrace.project.applicable.wording import duration
 from headrace.stats.planning import LEAST_CYCLES, Judging, Record, margin_of
 from headrace_cli.simulation.recorded import Recorded, has_range, scaled
@@ -50,7 +50,7 @@ def judging_of(plan: RolloutDefinition, least_block_s: float = 0.0) -> Judging:
 
     `least_block_s`: blocks are not shorter, unless a whole cycle is.
     """
-    cycle_s = plan.block_s if plan.season_s is None else plan.season_s
+    cycle_s = plan.cycle_s
     blocks = max(round(cycle_s / plan.block_s), 1)
     most = min(MOST_BLOCKS_A_CYCLE, max(int(cycle_s / max(least_block_s, 1.0)), 1))
     block_s = cycle_s / next(n for n in range(min(blocks, most), 0, -1) if blocks % n == 0)
@@ -58,11 +58,6 @@ def judging_of(plan: RolloutDefinition, least_block_s: float = 0.0) -> Judging:
     cycles = min(max(math.floor(plan.give_up_s / cycle_s), 1), most_cycles)
     margin = 0.0 if plan.margin is None else plan.margin
     return Judging(cycle_s, block_s, plan.ranking_limit, margin, plan.min_cycles, plan.alpha, cycles)
-
-
-def delay_of(plan: RolloutDefinition, label: LabelDefinition) -> float:
-    """How long labels are waited for, in seconds."""
-    return label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
 
 
 def sample_of(
@@ -78,7 +73,7 @@ def sample_of(
     Requests whose label delay has not passed are left out, since only the early ones of their labels are known. `rows`:
     which requests to take, all by default.
     """
-    judging, delay_s = judging_of(plan, least_block_s), delay_of(plan, found.label)
+    judging, delay_s = judging_of(plan, least_block_s), plan.delay_s(found.label)
     kept = ~np.isnan(found.labels) & (found.at_s + delay_s <= found.clock_s)
     kept = np.flatnonzero(kept if rows is None else kept & rows)
     numbers = np.floor(found.at_s[kept] / judging.cycle_s).astype(np.int64)

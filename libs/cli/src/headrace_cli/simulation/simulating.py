@@ -28,7 +28,7 @@ from headrace.events.definition import RolloutDefinition
 from headrace.project.labels import NUMBER
 from headrace.stats import variants
 from headrace.stats.planning import LEAST_CYCLES, Judging, Record, judged, labels_to_fail, labels_to_pass
-from headrace.stats.scores import differences
+from headrace.stats.scores import LEAST_PAIRS, differences
 from headrace.stats.trials import Table, Trials, draw_cycles
 from headrace_cli.simulation.recorded import Recorded, scaled
 from headrace_cli.simulation.sample import Sample, sample_of
@@ -46,8 +46,6 @@ ENOUGH_CYCLES = 60
 RUNS_A_WEEK = 100
 # More weeks than these are left out in groups.
 MOST_WEEKS = 20
-# So many pairs before two versions count as unable to differ.
-LEAST_PAIRS = 100
 _SEED = 12
 
 

@@ -263,6 +263,16 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     approval: bool = False
     guardrails: tuple[GuardrailDefinition, ...] = ()
 
+    @property
+    def cycle_s(self) -> float:
+        """The width of a cycle: the season, or a block where there is none."""
+        return self.block_s if self.season_s is None else self.season_s
+
+    def delay_s(self, label: LabelDefinition | None) -> float:
+        """How long after a block's end its labels are waited for; 0 without a label."""
+        horizon_s = 0.0 if label is None else label.horizon_s
+        return horizon_s if self.label_delay_s is None else min(self.label_delay_s, horizon_s)
+
 
 class BreakerDefinition(msgspec.Struct, frozen=True):
     """When a version is no longer called: limits on shares of the calls in the last `window_s`.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.stats.scores import constant_score, differences
-from headrace.stats.trials import NEVER, PARTS, Table, Traffic, Trials, default_margin, draw_cycles, judge, tabulate
+from headrace.stats.scores import constant_score, default_margin, differences, label_counts
+from headrace.stats.trials import NEVER, Table, Traffic, Trials, draw_cycles, judge, tabulate
 from headrace.stats.variants import shuffled, skill_of, with_less_skill, with_noise
 
 Floats = NDArray[np.float64]
@@ -92,13 +92,9 @@ def margin_of(record: Record, declared: float | None) -> float:
     if declared is not None:
         return declared
     own = float(differences(record.kind, record.control, record.control, record.labels).control.mean())
-    return float(default_margin(constant_score(record.kind, _counts(record)) - own))
-
-
-def _counts(record: Record) -> Ints:
-    if record.kind == "number":
-        return np.bincount(np.clip((record.labels * PARTS).astype(np.int64), 0, PARTS - 1), minlength=PARTS)
-    return np.bincount(record.labels.astype(np.int64))
+    classes = record.control.shape[1] if record.control.ndim > 1 else 2
+    constant = constant_score(record.kind, label_counts(record.kind, record.labels, classes))
+    return float(default_margin(constant - own))
 
 
 def outlooks(record: Record, judging: Judging, harms: Sequence[Harm] = HARMS, runs: int = RUNS) -> list[Outlook]:

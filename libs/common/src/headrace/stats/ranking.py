@@ -32,6 +32,7 @@ from headrace.stats.sequential import log_mean_exp
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 BETS: Floats = np.array([0.02, 0.06, 0.15, 0.35, 0.7])
 # No verdict before so many labels, and so many of every class but the most frequent one together.
@@ -121,6 +122,16 @@ def stakes(found: Ranked, limit: float) -> Floats:
     return np.log1p(BETS[:, None] * gains).sum(axis=1) * block_share(len(gains))
 
 
+def are_enough(labels: ArrayLike, rarer: ArrayLike) -> Bools:
+    """Whether there are labels enough for a verdict. `rarer`: those that are not of the most frequent class."""
+    return (np.asarray(labels) >= LEAST_LABELS) & (np.asarray(rarer) >= LEAST_RARER)
+
+
+def is_worth(skill: ArrayLike) -> Bools:
+    """Whether the ranking of a control with this skill is worth anything over chance; not where it is unknown (NaN)."""
+    return np.asarray(skill, dtype=np.float64) >= LEAST_SKILL
+
+
 def block_share(labels: int) -> float:
     """How much each of the labels of one block counts: together as much as `BLOCK_LABELS` at the most.
 
@@ -137,7 +148,7 @@ def block_share(labels: int) -> float:
 class RankingTest:
     """The test of one rollout. `limit`: the part of the control's skill that a version may lose, in 0..1.
 
-    `kind`: of the label; `classes`: how many it has. `cycle`: the blocks of a cycle. `wealth`: logarithms per bet.
+    `kind`: of the label; `classes`: how many it has, nothing for numbers. `cycle`: the blocks of a cycle. `wealth`: logarithms per bet.
     `counts`: labels per class. `sums`: of weights, of weighted losses and skills. The reference is not part of its
     state: it is made again by `remember`.
     """
@@ -152,8 +163,10 @@ class RankingTest:
     reference: deque[Rows] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
+        # A number has no classes, and a label of two classes may have no names for them.
+        self.classes = 1 if self.kind == NUMBER else max(self.classes, 2)
         if not len(self.counts):
-            self.counts = np.zeros(max(self.classes, 1))
+            self.counts = np.zeros(self.classes)
 
     def take(self, block: int, new: ArrayLike, control: ArrayLike, labels: ArrayLike) -> Ranked:
         """Take the labelled requests of the next block, in request order."""
@@ -213,7 +226,7 @@ class RankingTest:
     @property
     def has_enough(self) -> bool:
         """Whether there are enough labels for a verdict."""
-        return self.labels >= LEAST_LABELS and self.rarer >= LEAST_RARER
+        return bool(are_enough(self.labels, self.rarer))
 
     @property
     def loss(self) -> float | None:
@@ -238,7 +251,7 @@ class RankingTest:
     @property
     def has_skill(self) -> bool:
         """Whether the control's ranking is worth anything over chance."""
-        return self.skill is not None and self.skill >= LEAST_SKILL
+        return self.skill is not None and bool(is_worth(self.skill))
 
     def state(self) -> dict[str, list[float]]:
         """Plain numbers for `restore`; the reference is none of them."""

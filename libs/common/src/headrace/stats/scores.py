@@ -19,6 +19,12 @@ from headrace.stats.losses import BINARY, NUMBER
 Floats = NDArray[np.float64]
 
 WORST = 1.0
+# Into how many parts the range of numbers is cut to find the best constant.
+PARTS = 64
+# The default margin: at most so much, and at most so much of what the control gains over the best constant.
+MOST_MARGIN, MARGIN_SHARE = 0.01, 0.1
+# So many pairs before two versions count as unable to differ.
+LEAST_PAIRS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,31 @@ def constant_score(kind: str, counts: ArrayLike) -> float:
     middles = (np.arange(len(found)) + 0.5) / len(found)
     median = middles[int(np.searchsorted(np.cumsum(found), total / 2))]
     return float((found * np.abs(middles - median)).sum() / total)
+
+
+def label_counts(kind: str, labels: ArrayLike, classes: int) -> Floats:
+    """How many labels there are per class, or of numbers per part of the range, in the form of `constant_score`.
+
+    `labels`: places of classes, or scaled numbers, all known. `classes`: how many there are.
+    """
+    known = np.asarray(labels, dtype=np.float64)
+    if kind == NUMBER:
+        places, width = np.clip(known * PARTS, 0, PARTS - 1), PARTS
+    else:
+        places, width = known, max(classes, 2)
+    return np.bincount(places.astype(np.int64), minlength=width).astype(np.float64)
+
+
+def default_margin(gain: ArrayLike) -> Floats:
+    """The margin where none is declared; NaN, which nothing passes and nothing fails, without a gain.
+
+    `gain`: by how much the control's mean score is better than that of the best constant answer.
+
+    >>> default_margin([0.2, 0.03, -0.1]).round(4).tolist()
+    [0.01, 0.003, nan]
+    """
+    found = np.asarray(gain, dtype=np.float64)
+    return np.where(found > 0, np.minimum(MARGIN_SHARE * found, MOST_MARGIN), np.nan)
 
 
 def _briers(kind: str, scores: Floats) -> Floats:

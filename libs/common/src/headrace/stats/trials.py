@@ -22,11 +22,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from headrace.stats.alphas import LABELS_SHARE, LabelAlphas
 from headrace.stats.gross import LIMIT, gross_stakes
 from headrace.stats.level import level
 from headrace.stats.losses import BINARY, NUMBER
-from headrace.stats.ranking import BETS, LEAST_LABELS, LEAST_RARER, LEAST_SKILL, RankingTest
-from headrace.stats.scores import constant_score, differences
+from headrace.stats.ranking import BETS, LEAST_LABELS, RankingTest, are_enough, is_worth
+from headrace.stats.scores import constant_score, default_margin, differences, label_counts
 from headrace.stats.sequential import log_mean_exp
 
 Floats = NDArray[np.float64]
@@ -35,13 +36,7 @@ Bools = NDArray[np.bool_]
 Block = tuple[Floats, Floats, Floats]
 
 NEVER = math.inf
-# Parts of a rollout's alpha, and the error rate of a PASS.
-LEVEL_SHARE, RANKING_SHARE, GROSS_SHARE = 0.25, 0.2, 0.05
-PASS_ALPHA = 0.05
 MEAN_STRETCH = 7.0
-MOST_MARGIN, MARGIN_SHARE = 0.01, 0.1
-# Into how many parts the range of numbers is cut to find the best constant.
-PARTS = 50
 # Bounds on what is held at once: runs, and blocks of runs.
 _RUNS, _BLOCKS = 200, 300_000
 
@@ -89,9 +84,8 @@ class RankedSums:
 class Table:
     """What the tests need of every block, shape (cycles, blocks, ...).
 
-    `requests`: how many. `counts`: labels per class, or per part of the range. `differences`, `most`, `control`: sums
-    of the differences of scores, of the greatest that were possible, and of the control's scores. `gross`: what is
-    added to the logarithms of the gross test, per bet. `warm`: compared with the record before; `cold`: compared with
+    `requests`: how many. `counts`: labels per class, or per part of the range. `differences`, `control`: sums of
+    the differences of scores, and of the control's scores. `gross`: what is added to the logarithms of the gross test, per bet. `warm`: compared with the record before; `cold`: compared with
     the same cycle only.
     """
 
@@ -99,7 +93,6 @@ class Table:
     requests: Floats
     counts: Floats
     differences: Floats
-    most: Floats
     control: Floats
     gross: Floats
     warm: RankedSums
@@ -186,25 +179,24 @@ def tabulate_blocks(kind: str, classes: int, blocks: Iterable[Block], per_cycle:
 
     `classes`: see `Traffic`. `per_cycle`: how many blocks make a cycle.
     """
-    width = PARTS if kind == NUMBER else classes
     sums: list[Floats] = []
-    counts: list[Ints] = []
+    counts: list[Floats] = []
     gross: list[Floats] = []
     warm, cold = _Ranked(kind, classes, limit, per_cycle), _Ranked(kind, classes, limit, per_cycle)
     for number, (new, control, labels) in enumerate(blocks):
         if number % per_cycle == 0:
             cold.begin()
         found = differences(kind, new, control, labels)
-        sums.append(np.array([len(labels), found.seen.sum(), found.high.sum(), found.control.sum()]))
-        places = np.clip(labels * width, 0, width - 1) if kind == NUMBER else labels
-        counts.append(np.bincount(places.astype(np.int64), minlength=width))
+        sums.append(np.array([len(labels), found.seen.sum(), found.control.sum()]))
+        counts.append(label_counts(kind, labels, classes))
         gross.append(gross_stakes(found.seen))
         warm.take(number, new, control, labels)
         cold.take(number, new, control, labels)
     shape = (len(sums) // per_cycle, per_cycle)
-    requests, seen, most, own = np.moveaxis(_by_cycle(sums, shape, 4), -1, 0)
+    requests, seen, own = np.moveaxis(_by_cycle(sums, shape, 3), -1, 0)
+    width = len(label_counts(kind, (), classes))
     by_class, staked = _by_cycle(counts, shape, width), _by_cycle(gross, shape, len(BETS))
-    return Table(kind, requests, by_class, seen, most, own, staked, warm.sums(shape), cold.sums(shape))
+    return Table(kind, requests, by_class, seen, own, staked, warm.sums(shape), cold.sums(shape))
 
 
 def _by_cycle(values: Sequence[NDArray], shape: tuple[int, int], width: int) -> Floats:
@@ -279,16 +271,16 @@ def _judge(table: Table, drawn: Ints, margin: float | None, min_cycles: int, alp
     counts = table.counts[drawn].reshape(len(drawn), -1, table.counts.shape[-1]).cumsum(axis=1)
     labels = counts.sum(axis=-1)
     rarer = labels if table.kind == NUMBER else labels - counts.max(axis=-1)
-    has_enough = (labels >= LEAST_LABELS) & (rarer >= LEAST_RARER)
-    ranking = _evidence(_started(table, "wealth", drawn)) >= -math.log(alpha * RANKING_SHARE)
+    has_enough, alphas = are_enough(labels, rarer), LabelAlphas.of(alpha * LABELS_SHARE)
+    ranking = _evidence(_started(table, "wealth", drawn)) >= -math.log(alphas.ranking)
     ranking &= (_flat(_started(table, "gains", drawn)).cumsum(axis=1) > 0) & has_enough
     weights, skills = (_flat(_started(table, name, drawn)).cumsum(axis=1) for name in ("weights", "skills"))
-    has_skill = (weights > 0) & (skills >= LEAST_SKILL * weights)
+    has_skill = is_worth(np.divide(skills, weights, out=np.full(weights.shape, np.nan), where=weights > 0))
     ranking &= has_skill
-    gross = _evidence(table.gross[drawn]) >= -math.log(alpha * GROSS_SHARE)
+    gross = _evidence(table.gross[drawn]) >= -math.log(alphas.gross)
     gross &= (_flat(table.differences[drawn]).cumsum(axis=1) > LIMIT * labels) & (labels >= LEAST_LABELS)
     ends = slice(table.blocks - 1, None, table.blocks)
-    passes, fails = _levels(table, drawn, margin, min_cycles, alpha, counts[:, ends], has_skill[:, ends])
+    passes, fails = _levels(table, drawn, margin, min_cycles, alphas, counts[:, ends], has_skill[:, ends])
     return Trials(
         _first(passes & has_enough[:, ends]),
         _first(fails & has_enough[:, ends]),
@@ -305,7 +297,7 @@ def _levels(
     drawn: Ints,
     margin: float | None,
     min_cycles: int,
-    alpha: float,
+    alphas: LabelAlphas,
     counts: Floats,
     has_skill: Bools,
 ) -> tuple[Bools, Bools]:
@@ -327,23 +319,11 @@ def _levels(
             constant = np.apply_along_axis(partial(constant_score, table.kind), 1, counts[:, look - 1])
             own = control[:, :look].sum(axis=1) / np.maximum(requests[:, :look].sum(axis=1), 1.0)
             allowed = default_margin(constant - own)
-        passes[:, look - 1] = (found.high(PASS_ALPHA) < allowed) & (
-            (lost.high(PASS_ALPHA) < 0) | ~has_skill[:, look - 1]
+        passes[:, look - 1] = (found.high(alphas.shown) < allowed) & (
+            (lost.high(alphas.shown) < 0) | ~has_skill[:, look - 1]
         )
-        fails[:, look - 1] = found.low(alpha * LEVEL_SHARE) > allowed
+        fails[:, look - 1] = found.low(alphas.level) > allowed
     return passes, fails
-
-
-def default_margin(gain: ArrayLike) -> Floats:
-    """The margin where none is declared; NaN, which nothing passes and nothing fails, without a gain.
-
-    `gain`: by how much the control's mean score is better than that of the best constant answer.
-
-    >>> default_margin([0.2, 0.03, -0.1]).round(4).tolist()
-    [0.01, 0.003, nan]
-    """
-    found = np.asarray(gain, dtype=np.float64)
-    return np.where(found > 0, np.minimum(MARGIN_SHARE * found, MOST_MARGIN), np.nan)
 
 
 def _started(table: Table, name: str, drawn: Ints) -> Floats:

@@ -7,9 +7,7 @@ probabilities never differ by more than half of the margin cannot differ by more
 from collections.abc import Mapping, Sequence
 
 from headrace.events.inference import Score
-
-LEAST_PAIRS = 100
-DEFAULT_MARGIN = 0.01
+from headrace.stats.scores import LEAST_PAIRS, MOST_MARGIN
 
 
 class Agreement:
@@ -31,7 +29,7 @@ class Agreement:
 
     def is_within(self, margin: float | None) -> bool:
         """Whether no label could tell the versions apart by more than the margin (None: the default one)."""
-        most = 0.0 if self._outside else (DEFAULT_MARGIN if margin is None else margin) / 2
+        most = 0.0 if self._outside else (MOST_MARGIN if margin is None else margin) / 2
         return self.pairs >= LEAST_PAIRS and self.most <= most
 
     def state(self) -> dict[str, list[float]]:

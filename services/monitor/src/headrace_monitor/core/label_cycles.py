@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.project.labels import NUMBER
 from headrace.stats.losses import losses
 from headrace.stats.ranking import Ranked
-from headrace.stats.scores import constant_score, differences
+from headrace.stats.scores import constant_score, differences, label_counts
 from headrace_monitor.core.blocks import Known
 
 Floats = NDArray[np.float64]
@@ -18,8 +17,6 @@ Floats = NDArray[np.float64]
 COLUMNS = ("rows", "labelled", "seen", "low", "high", "control", "missing", "log_new", "log_control")
 # Of the ranking: the weights, and the weighted gains (see `headrace.stats.ranking`).
 RANKS = ("weight", "gain")
-# Parts of the range of a number, for the best constant answer.
-PARTS = 64
 # More cycles are not kept: the oldest ones are dropped.
 MOST_CYCLES = 500
 
@@ -36,7 +33,7 @@ class Cycles:
     ) -> None:
         self.kind, self.blocks = kind, blocks
         self.anchor: int | None = None
-        self.counts: Floats = np.zeros(PARTS if kind == NUMBER else max(classes, 2))
+        self._classes, self.counts = classes, label_counts(kind, (), classes)
         self._sums: dict[int, Floats] = {}
         if state is not None:
             self._restore(state)
@@ -63,7 +60,7 @@ class Cycles:
 
     def add(self, known: Known) -> None:
         """Add a final block."""
-        sums, counts = summed(self.kind, known, len(self.counts))
+        sums, counts = summed(self.kind, known, self._classes)
         self._own(self.cycle_of(known.number))[: len(COLUMNS)] += sums
         self.counts = self.counts + counts
 
@@ -81,7 +78,7 @@ class Cycles:
         """
         rows, counts = {cycle: sums.copy() for cycle, sums in self._sums.items()}, self.counts.copy()
         for known in open_blocks:
-            sums, own = summed(self.kind, known, len(counts))
+            sums, own = summed(self.kind, known, self._classes)
             row = rows.setdefault(self.cycle_of(known.number), np.zeros(len(COLUMNS) + len(RANKS)))
             row[: len(COLUMNS)] += sums
             counts += own
@@ -111,17 +108,16 @@ class Cycles:
         self.anchor = int(state["anchor"][0]) if state["anchor"] else None
 
 
-def summed(kind: str, known: Known, width: int) -> tuple[Floats, Floats]:
-    """The sums of a block in the order of `COLUMNS`, and its labels per class or part of the range, shape (width,)."""
+def summed(kind: str, known: Known, classes: int) -> tuple[Floats, Floats]:
+    """The sums of a block in the order of `COLUMNS`, and its labels per class or part of the range."""
     if not len(known.labels):
         sums = np.zeros(len(COLUMNS))
         sums[COLUMNS.index("missing")] = known.missing
-        return sums, np.zeros(width)
+        return sums, label_counts(kind, (), classes)
     found = differences(kind, known.new, known.control, known.labels)
     has_label = ~np.isnan(known.labels)
     low, high = found.low[~has_label].sum(), found.high[~has_label].sum()
     labels = known.labels[has_label]
-    places = np.clip(labels * width if kind == NUMBER else labels, 0, width - 1).astype(np.int64)
     sums = [
         len(known.labels),
         len(labels),
@@ -132,7 +128,7 @@ def summed(kind: str, known: Known, width: int) -> tuple[Floats, Floats]:
         known.missing,
         *_log_losses(kind, known),
     ]
-    return np.array(sums, dtype=np.float64), np.bincount(places, minlength=width).astype(np.float64)
+    return np.array(sums, dtype=np.float64), label_counts(kind, labels, classes)
 
 
 def _log_losses(kind: str, known: Known) -> tuple[float, float]:

@@ -22,17 +22,15 @@ import numpy as np
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
 from headrace.events.monitor import RolloutJudged
 from headrace.project.labels import NUMBER, why_no_rollout_verdict
+from headrace.stats.alphas import LabelAlphas
 from headrace.stats.gross import GrossTest
 from headrace.stats.level import Level, level
 from headrace.stats.ranking import RankingTest
-from headrace.stats.scores import differences
-from headrace_monitor.core.blocks import Blocks, Due, Known
+from headrace.stats.scores import LEAST_PAIRS, Differences, default_margin, differences
+from headrace_monitor.core.blocks import Blocks, Due
 from headrace_monitor.core.label_cycles import Cycles
-from headrace_monitor.core.label_report import LabelAlphas, Look, Report
+from headrace_monitor.core.label_report import Look, Report
 
-DEFAULT_MARGIN, MARGIN_SHARE = 0.01, 0.1
-# So many pairs before two versions count as unable to differ.
-LEAST_PAIRS = 100
 # Blocks are made longer than the plan says where more of them than this would wait for their labels.
 OPEN_BLOCKS = 5_000
 
@@ -45,9 +43,9 @@ class LabelEvidence:
     ) -> None:
         label, tests = blocks.label, state.tests
         self.blocks, self._plan, self._has_level = blocks, plan, has_level
-        self._cycle_blocks = 1 if plan.season_s is None else max(round(plan.season_s / blocks.block_s), 1)
+        self._cycle_blocks = max(round(plan.cycle_s / blocks.block_s), 1)
         self._alphas = LabelAlphas.of(alpha)
-        self._ranking = RankingTest(label.kind, max(len(label.classes), 2), plan.ranking_limit, self._cycle_blocks)
+        self._ranking = RankingTest(label.kind, len(label.classes), plan.ranking_limit, self._cycle_blocks)
         self._gross = GrossTest()
         if "labels.ranking" in tests:
             self._ranking.restore(tests["labels.ranking"])
@@ -81,11 +79,11 @@ class LabelEvidence:
             # NB: it was taken before the restart, and is read again to compare later requests with.
             self._ranking.remember(*own)
             return False
-        found = self._ranking.take(*own)
-        self._cycles.add_ranks(due.number, found, self._plan.ranking_limit)
+        self._cycles.add_ranks(due.number, self._ranking.take(*own), self._plan.ranking_limit)
         if self._has_level:
-            self._gross.take(differences(self.blocks.label.kind, *own[1:]).seen)
-            self._note_most(known)
+            found = differences(self.blocks.label.kind, known.new, known.control, known.labels)
+            self._gross.take(found.seen[has_label])
+            self._note_most(found)
         self._totals["ripe_to"] = due.number + 1.0
         self._add(
             blocks=1.0, rows=float(len(known.labels)), labelled=float(has_label.sum()), missing=float(known.missing)
@@ -99,9 +97,8 @@ class LabelEvidence:
                 self._note_harm(name)
         return True
 
-    def _note_most(self, known: Known) -> None:
+    def _note_most(self, found: Differences) -> None:
         """The most by which any label could make the version worse on any pair."""
-        found = differences(self.blocks.label.kind, known.new, known.control, known.labels)
         self._totals["most"] = max(self._totals.get("most", 0.0), float(found.high.max(initial=0.0)))
 
     def _finish(self, due: Due) -> None:
@@ -132,11 +129,13 @@ class LabelEvidence:
         labelled = float((columns["labelled"] > 0).sum())
         self._totals |= {"cycles": labelled, "from_s": from_s, "to_s": end * self.blocks.block_s}
         self._totals |= {f"sum_{name}": float(sums.sum()) for name, sums in columns.items()}
-        self._note_ranks(level(columns["weight"], columns["gain"]))
+        self._totals["ranks_high"] = float(level(columns["weight"], columns["gain"]).high(self._alphas.shown))
         if not self._has_level or not labelled:
             return
         margin = self._margin(self._cycles.gain_of_control(columns, counts))
-        if margin is not None:
+        if margin is None:
+            self._totals.pop("margin", None)
+        else:
             self._totals["margin"] = margin
         worst = level(columns["rows"], columns["seen"] + columns["high"])
         best = level(columns["rows"], columns["seen"] + columns["low"])
@@ -151,13 +150,7 @@ class LabelEvidence:
         if self._plan.margin is not None:
             return self._plan.margin
         gain = gain if self._usual_gain is None else self._usual_gain
-        if gain is None or gain <= 0:
-            self._totals.pop("margin", None)
-            return None
-        return min(DEFAULT_MARGIN, MARGIN_SHARE * gain)
-
-    def _note_ranks(self, ranks: Level) -> None:
-        self._totals |= {"ranks_high": float(ranks.high(self._alphas.shown))}
+        return None if gain is None or gain <= 0 else float(default_margin(gain))
 
     def _note_level(self, worst: Level, best: Level, at_random: Level) -> None:
         """The mean, and the bounds by both ways of counting missing labels."""
@@ -241,9 +234,8 @@ def open_blocks(deployment: DeploymentDefinition, plan: RolloutDefinition, state
     label = deployment.label
     if state.started.control is None or label is None or (label.kind != NUMBER and why_no_rollout_verdict(label)):
         return None
-    delay_s = label.horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, label.horizon_s)
     block_s = _block_s(plan, label.horizon_s)
-    return Blocks(label, block_s, delay_s, state.open_from_s, has_closed="block_from_s" in state.totals)
+    return Blocks(label, block_s, plan.delay_s(label), state.open_from_s, has_closed="block_from_s" in state.totals)
 
 
 def _block_s(plan: RolloutDefinition, horizon_s: float) -> float:

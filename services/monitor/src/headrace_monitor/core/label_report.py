@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from headrace.events.definition import RolloutDefinition
 from headrace.events.verdicts import FAIL, INCONCLUSIVE, PASS, UNMEASURED, Evidence
 from headrace.project.labels import NUMBER
+from headrace.stats.alphas import LabelAlphas
 from headrace.stats.gross import LIMIT as GROSS_LIMIT
-from headrace.stats.ranking import LEAST_LABELS, LEAST_RARER, LEAST_SKILL
+from headrace.stats.ranking import LEAST_LABELS, LEAST_RARER, are_enough, is_worth
 
-# The level at which PASS and superiority count as shown.
-SHOWN_LEVEL = 0.05
 # The share of a rollout's pairs that may be missing.
 MISSING_LIMIT = 0.02
-# The parts of the labels' error rate.
-_LEVEL, _RANKING, _GROSS = 0.5, 0.4, 0.1
 # The figures of a test at a look, and their names among the totals.
 _OF_LEVEL = {
     "value": "mean",
@@ -31,26 +28,6 @@ _OF_BLOCKS = {"blocks": "blocks", "from_s": "block_from_s", "to_s": "block_to_s"
 _MOST_LOG_E = 700.0
 
 Totals = Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelAlphas:
-    """The error rate of each test on labels: of FAIL by level, ranking and gross; `shown`: of a wrong PASS."""
-
-    level: float
-    ranking: float
-    gross: float
-    shown: float = SHOWN_LEVEL
-
-    @classmethod
-    def of(cls, alpha: float) -> "LabelAlphas":
-        """The parts of the error rate of the labels.
-
-        >>> found = LabelAlphas.of(0.025)
-        >>> round(found.level, 6), round(found.ranking, 6), round(found.gross, 6), found.shown
-        (0.0125, 0.01, 0.0025, 0.05)
-        """
-        return cls(alpha * _LEVEL, alpha * _RANKING, alpha * _GROSS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,12 @@ class Look:
     @property
     def has_skill(self) -> bool:
         """Whether the control's ranking is worth anything over chance."""
-        return self.skill is not None and self.skill >= LEAST_SKILL
+        return self.skill is not None and bool(is_worth(self.skill))
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether there are labels enough for a verdict."""
+        return bool(are_enough(self.labels, self.rarer))
 
     @property
     def is_unfair(self) -> bool:
@@ -168,7 +150,7 @@ class _Writer:
             return Evidence("ranking", "label", UNMEASURED, None, None, "no label has anything to be compared with yet")
         detail = f"{what} {0.5 + skill - loss:.3f} against {0.5 + skill:.3f} of its control"
         verdict = FAIL if failed else PASS if loss <= limit * skill else INCONCLUSIVE
-        if not failed and (look.labels < LEAST_LABELS or look.rarer < LEAST_RARER):
+        if not failed and not look.has_enough:
             verdict, detail = UNMEASURED, f"{detail}; {self._too_few()}"
         elif not failed and not look.has_skill:
             verdict, detail = UNMEASURED, f"{detail}: that ranks hardly better than chance, so there is nothing to lose"
@@ -212,7 +194,7 @@ class _Writer:
             return UNMEASURED, f"{self._of_cycles(cycles)}; {detail}"
         if totals["high"] >= margin:
             return INCONCLUSIVE, detail
-        if self.look.labels < LEAST_LABELS or self.look.rarer < LEAST_RARER:
+        if not self.look.has_enough:
             return INCONCLUSIVE, f"{detail}; {self._too_few()}"
         if self.look.has_skill and totals.get("ranks_high", math.inf) >= 0:
             return INCONCLUSIVE, f"{detail}; that its ranking is within its limit is not shown yet"

@@ -129,5 +129,4 @@ def _after_the_switch(what: str, found: d.DeploymentDefinition, plan: d.RolloutD
 
 
 def _first_label_s(found: d.DeploymentDefinition, plan: d.RolloutDefinition) -> float:
-    horizon_s = 0.0 if found.label is None else found.label.horizon_s
-    return plan.block_s + (horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, horizon_s))
+    return plan.block_s + plan.delay_s(found.label)

@@ -63,14 +63,12 @@ def _demanded(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
 
 def first_pass_s(found: d.DeploymentDefinition) -> float:
     """The least event time from the first step of a rollout to labels that are PASS, in seconds."""
-    plan, horizon_s = found.rollout, 0.0 if found.label is None else found.label.horizon_s
-    delay_s = horizon_s if plan.label_delay_s is None else min(plan.label_delay_s, horizon_s)
-    return plan.min_cycles * (plan.block_s if plan.season_s is None else plan.season_s) + delay_s
+    return found.rollout.min_cycles * found.rollout.cycle_s + found.rollout.delay_s(found.label)
 
 
 def cycles(plan: d.RolloutDefinition) -> str:
     """The least cycles of labels of a plan, as text: `14 cycles of 1d`."""
-    return f"{plan.min_cycles:,} cycles of {duration(plan.block_s if plan.season_s is None else plan.season_s)}"
+    return f"{plan.min_cycles:,} cycles of {duration(plan.cycle_s)}"
 
 
 def _guardrails(what: str, plan: d.RolloutDefinition) -> Iterator[Sentence]:
