@@ -17,6 +17,7 @@ from scipy.stats import beta
 from bench.flight_scores import DAY_S, HOUR_S, LATE, Year, span_of
 from bench.measure import Row
 from headrace.events.definition import RolloutDefinition
+from headrace.stats.alphas import labels_alpha
 from headrace.stats.trials import Block, Table, Traffic, Trials, draw_cycles, judge, tabulate, tabulate_blocks
 
 Floats = NDArray[np.float64]
@@ -26,6 +27,7 @@ Bools = NDArray[np.bool_]
 RUNS, CYCLES, HOURS = 1000, 60, 24
 # Everything that is not said otherwise is the default.
 PLAN = RolloutDefinition("canary")
+ALPHA = labels_alpha(PLAN.alpha, has_guardrails=True)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def draw(table: Table, cycles: int = CYCLES, runs: int = RUNS, seed: int = 1) ->
 
 def judged(table: Table, drawn: Ints, margin: float | None = None) -> Trials:
     """Judge the runs as by default."""
-    return judge(table, drawn, margin, PLAN.min_cycles, PLAN.alpha)
+    return judge(table, drawn, margin, PLAN.min_cycles, ALPHA)
 
 
 def interval(count: int, runs: int) -> tuple[float, float]:

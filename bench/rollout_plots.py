@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from bench.flight_scores import HOUR_S, span_of, year
 from bench.measure import ROOT
-from bench.rollout_harness import PLAN, Pair, Records
+from bench.rollout_harness import ALPHA, PLAN, Pair, Records
 from bench.rollouts import usual_margin
+from headrace.stats.alphas import LabelAlphas
 from headrace.stats.level import level
 from headrace.stats.ranking import RankingTest
-from headrace.stats.trials import LEVEL_SHARE, PASS_ALPHA, RANKING_SHARE, Table, Traffic
+from headrace.stats.trials import Table, Traffic
 
 Floats = NDArray[np.float64]
 Points = Sequence[tuple[float, float]]
 
+ALPHAS = LabelAlphas.of(ALPHA)
 CYCLES, HOURS, FIRST_CYCLE = 42, 72, 5
 GOOD, BAD = Pair("aug", "jun", 9), Pair("shuffled_aug", "aug", 9)
 WIDTH, HEIGHT, LEFT, RIGHT = 760.0, 300.0, 76.0, 20.0
@@ -131,8 +133,8 @@ def level_panel(table: Table, margin: float) -> list[str]:
         [(float(day), float(value)) for day, value in zip(days, values, strict=True)]
         for values in (
             [one.mean for one in found],
-            [one.low(PLAN.alpha * LEVEL_SHARE) for one in found],
-            [one.high(PASS_ALPHA) for one in found],
+            [one.low(ALPHAS.level) for one in found],
+            [one.high(ALPHAS.shown) for one in found],
         )
     )
     settled = [value for _, value in [*lower[5:], *upper[5:], (0, margin), (0, 0.0)]]
@@ -169,9 +171,9 @@ def ranking_panel(traffic: Traffic, begin_s: float) -> list[str]:
         rows = slice(bounds[hour], bounds[hour + 1])
         test.take(hour, traffic.new[rows], traffic.control[rows], traffic.labels[rows])
         evidence.append((hour + 1.0, test.log_e))
-        if failed is None and test.has_failed(PLAN.alpha * RANKING_SHARE):
+        if failed is None and test.has_failed(ALPHAS.ranking):
             failed, labels = hour + 1.0, test.labels
-    threshold = -math.log(PLAN.alpha * RANKING_SHARE)
+    threshold = -math.log(ALPHAS.ranking)
     values = [value for _, value in evidence]
     y = max(min(values), -20.0) - 1.5, min(max([*values, threshold]), 25.0) + 3.0
     panel = Panel("Ranking: has it lost its order?", (0, HOURS), y, "hours", "logarithm of the evidence", HEIGHT)

@@ -5,14 +5,16 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.cases.recorded_traffic import DAY_S, HOUR_S, START_S, deployment, of_classes, of_numbers, plan, recorded
 
 from headrace.errors import Misconfigured
+from headrace.events.definition import GuardrailDefinition
 from headrace.project import Canary
 from headrace_cli.simulation.recorded import Recorded
 from headrace_cli.simulation.report import Report
 from headrace_cli.simulation.running import simulated
-from headrace_cli.simulation.sample import sample_of
+from headrace_cli.simulation.sample import judging_of, sample_of
 from headrace_cli.simulation.simulating import Row, Simulated, simulate
 
 BINARY = [
@@ -194,3 +196,9 @@ def test_blocks_are_coarser_where_they_are_asked_to_be() -> None:
     assert sample_of(found, hourly, least_block_s=3 * HOUR_S).judging.block_s == 3 * HOUR_S
     assert sample_of(found, plan(block_s=60.0)).judging.block_s == DAY_S / 160
     assert sample_of(found, plan(block_s=HOUR_S, season_s=None)).judging.cycle_s == HOUR_S
+
+
+def test_where_no_guardrail_can_roll_back_labels_have_all_of_alpha_as_in_a_real_rollout() -> None:
+    rail = GuardrailDefinition("errors", 0.002)
+    for rails, alpha in (((rail,), 0.025), ((replace(rail, dry_run=True),), 0.05), ((), 0.05)):
+        assert judging_of(plan(alpha=0.05, guardrails=rails)).alpha == alpha

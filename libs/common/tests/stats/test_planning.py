@@ -22,7 +22,7 @@ from headrace.stats.planning import (
 from headrace.stats.scores import constant_score
 from headrace.stats.trials import draw_cycles
 
-JUDGING = Judging(cycle_s=4.0, block_s=1.0, limit=0.4, margin=0.01, min_cycles=5, alpha=0.05, cycles=20)
+JUDGING = Judging(cycle_s=4.0, block_s=1.0, limit=0.4, margin=0.01, min_cycles=5, alpha=0.025, cycles=20)
 
 
 def record(cycles: int = 20, a_block: int = 50, skill: float = 1.5) -> Record:

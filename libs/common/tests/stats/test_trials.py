@@ -54,7 +54,7 @@ def in_order(table: Table) -> np.ndarray:
     return np.arange(table.cycles)[None, :]
 
 
-def by_hand(traffic: Traffic, alpha: float = 0.05) -> tuple[float, float, float, float]:
+def by_hand(traffic: Traffic, alpha: float = 0.025) -> tuple[float, float, float, float]:
     """Blocks and labels until the tests of a real rollout fail: of ranking, and of gross."""
     ranking, gross = RankingTest(traffic.kind, traffic.classes, LIMIT, BLOCKS), GrossTest()
     found = [NEVER] * 4
@@ -63,9 +63,9 @@ def by_hand(traffic: Traffic, alpha: float = 0.05) -> tuple[float, float, float,
         scores = traffic.new[rows], traffic.control[rows], traffic.labels[rows]
         ranking.take(block, *scores)
         gross.take(differences(traffic.kind, *scores).seen)
-        if math.isinf(found[0]) and ranking.has_failed(alpha / 5):
+        if math.isinf(found[0]) and ranking.has_failed(alpha * 0.4):
             found[0:2] = [block + 1, ranking.labels]
-        if math.isinf(found[2]) and gross.has_failed(alpha / 20):
+        if math.isinf(found[2]) and gross.has_failed(alpha * 0.1):
             found[2:4] = [block + 1, gross.labels]
     return found[0], found[1], found[2], found[3]
 

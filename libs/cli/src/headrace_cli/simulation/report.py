@@ -44,7 +44,7 @@ class Report:
         return (
             f"{self.deployment}:{indicative} {done.cycles:,} independent cycles of {duration(judging.cycle_s)} with"
             f" {done.labels:,} labels on the log; {done.runs:,} rollouts of up to {judging.cycles} cycles per version;"
-            f" {margin}, ranking_limit {judging.limit:g}, min_cycles {judging.min_cycles}, alpha {judging.alpha:g}"
+            f" {margin}, ranking_limit {judging.limit:g}, min_cycles {judging.min_cycles}, alpha of labels {judging.alpha:g}"
         )
 
     @property

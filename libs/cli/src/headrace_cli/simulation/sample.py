@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headrace.events.definition import RolloutDefinition
 from headrace.project.applicable.wording import duration
+from headrace.stats.alphas import labels_alpha
 from headrace.stats.planning import LEAST_CYCLES, Judging, Record, margin_of
 from headrace_cli.simulation.recorded import Recorded, has_range, scaled
 
@@ -57,7 +58,8 @@ def judging_of(plan: RolloutDefinition, least_block_s: float = 0.0) -> Judging:
     most_cycles = max(MOST_CYCLES, 2 * plan.min_cycles)
     cycles = min(max(math.floor(plan.give_up_s / cycle_s), 1), most_cycles)
     margin = 0.0 if plan.margin is None else plan.margin
-    return Judging(cycle_s, block_s, plan.ranking_limit, margin, plan.min_cycles, plan.alpha, cycles)
+    alpha = labels_alpha(plan.alpha, has_guardrails=not all(rail.dry_run for rail in plan.guardrails))
+    return Judging(cycle_s, block_s, plan.ranking_limit, margin, plan.min_cycles, alpha, cycles)
 
 
 def sample_of(

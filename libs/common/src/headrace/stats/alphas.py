@@ -5,8 +5,17 @@ from dataclasses import dataclass
 # The level at which PASS and superiority count as shown.
 SHOWN_LEVEL = 0.05
 # The part of a rollout's alpha that is for labels where guardrails have the rest.
-LABELS_SHARE = 0.5
+_LABELS = 0.5
 _LEVEL, _RANKING, _GROSS = 0.5, 0.4, 0.1
+
+
+def labels_alpha(alpha: float, *, has_guardrails: bool) -> float:
+    """The part of a rollout's error rate that is for labels: all of it where no guardrail can roll back.
+
+    >>> labels_alpha(0.05, has_guardrails=True), labels_alpha(0.05, has_guardrails=False)
+    (0.025, 0.05)
+    """
+    return alpha * (_LABELS if has_guardrails else 1.0)
 
 
 @dataclass(frozen=True, slots=True)

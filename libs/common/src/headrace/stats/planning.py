@@ -42,7 +42,7 @@ class Judging:
     """How rollouts are judged. `cycle_s`, `block_s`: widths of a cycle and a block. `limit`: of the ranking test.
 
     `margin`: of the level test, infinite where the score has no bound: then the ranking test alone can reject a version,
-    and nothing can pass it. `cycles`: after so many a rollout is given up.
+    and nothing can pass it. `alpha`: the part of the error rate that is for labels. `cycles`: after so many a rollout is given up.
     """
 
     cycle_s: float

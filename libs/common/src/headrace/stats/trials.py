@@ -5,10 +5,10 @@ A rollout is a row of whole cycles drawn from the record (`draw_cycles`: the sta
 up once (`tabulate`); drawing and judging is then adding (`judge`). Each request of a drawn cycle is compared with the
 requests that came before it in the record, except in the first cycle of a run, whose reference begins with it.
 
-The label verdict of a rollout. One alpha is for the whole rollout, half of it for the guardrails:
+The label verdict of a rollout, whose alpha is the part of the error rate that is for labels (`headrace.stats.alphas`):
 
-    FAIL  at any look: the lower bound of the level is above the margin (at least `min_cycles`; alpha / 4), or the
-          ranking test fails (alpha / 5), or the gross test does (alpha / 20)
+    FAIL  at any look: the lower bound of the level is above the margin (at least `min_cycles`), or the
+          ranking test fails, or the gross test does
     PASS  at the end of a cycle, after at least `min_cycles`: the upper bound of the level is below the margin, the
           upper bound of the mean loss of ranking is below its limit, and the ranking test has its least labels
 """
@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headrace.stats.alphas import LABELS_SHARE, LabelAlphas
+from headrace.stats.alphas import LabelAlphas
 from headrace.stats.gross import LIMIT, gross_stakes
 from headrace.stats.level import level
 from headrace.stats.losses import BINARY, NUMBER
@@ -249,12 +249,12 @@ def draw_cycles(
 
 
 def judge(
-    table: Table, drawn: ArrayLike, margin: float | None = None, min_cycles: int = 14, alpha: float = 0.05
+    table: Table, drawn: ArrayLike, margin: float | None = None, min_cycles: int = 14, alpha: float = 0.025
 ) -> Trials:
     """Judge every run at all its looks.
 
     `drawn`: cycles of the table, shape (runs, cycles). `margin`: None for the default rule, by the labels that each
-    run has at each look. `alpha`: the error rate of a rollout, of which a half is for labels.
+    run has at each look. `alpha`: the part of the error rate that is for labels.
     """
     cycles = np.asarray(drawn, dtype=np.int64)
     at_once = max(1, min(_RUNS, _BLOCKS // max(cycles.shape[1] * table.blocks, 1)))
@@ -271,7 +271,7 @@ def _judge(table: Table, drawn: Ints, margin: float | None, min_cycles: int, alp
     counts = table.counts[drawn].reshape(len(drawn), -1, table.counts.shape[-1]).cumsum(axis=1)
     labels = counts.sum(axis=-1)
     rarer = labels if table.kind == NUMBER else labels - counts.max(axis=-1)
-    has_enough, alphas = are_enough(labels, rarer), LabelAlphas.of(alpha * LABELS_SHARE)
+    has_enough, alphas = are_enough(labels, rarer), LabelAlphas.of(alpha)
     ranking = _evidence(_started(table, "wealth", drawn)) >= -math.log(alphas.ranking)
     ranking &= (_flat(_started(table, "gains", drawn)).cumsum(axis=1) > 0) & has_enough
     weights, skills = (_flat(_started(table, name, drawn)).cumsum(axis=1) for name in ("weights", "skills"))

@@ -47,7 +47,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headrace.stats.alphas import LABELS_SHARE
+from headrace.stats.alphas import labels_alpha
 from headrace.stats.sequential import BETS, log_mean_exp, staked
 from headrace_monitor.core.score_tests import DistanceTest, RankTest
 
@@ -74,7 +74,7 @@ def split_alpha(alpha: float, guardrails: Sequence[str], *, has_labels: bool) ->
     >>> split_alpha(0.05, ["latency", "degraded"], has_labels=True)
     {'labels': 0.025, 'latency': 0.0125, 'degraded': 0.0125}
     """
-    parts = {"labels": alpha * (LABELS_SHARE if guardrails else 1.0)} if has_labels else {}
+    parts = {"labels": labels_alpha(alpha, has_guardrails=bool(guardrails))} if has_labels else {}
     left, weights = alpha - sum(parts.values()), {metric: WEIGHTS.get(metric, 1.0) for metric in guardrails}
     return parts | {metric: left * (weight / sum(weights.values())) for metric, weight in weights.items()}
 
