@@ -39,7 +39,7 @@ def explain(
             raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
         if request is not None:
             return await explain_decision(session, deployment, request, again=again)
-        return {"why_this_version": [vars(step) for step in await chain_of_route(session, deployment)]}
+        return {"why_this_version": await chain_of_route(session, deployment)}
 
     found = run(work)
     if as_json:

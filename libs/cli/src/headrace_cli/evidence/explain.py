@@ -2,8 +2,7 @@
 route. Every record names the one that caused it (`ce_causationid`); the chain is followed back to its first record.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from headrace.asking.decisions import joined
 from headrace.asking.output_kinds import named_by
 from headrace.asking.prediction import OutputKind, label_of, name_of
 from headrace.errors import Misconfigured, Poison
-from headrace.events import type_name
 from headrace.events.inference import (
     Answer,
     DecisionMade,
@@ -26,7 +24,8 @@ from headrace.events.inference import (
     Served,
     ShadowScored,
 )
-from headrace.events.registry import ModelVersion, Route, Signature, VersionRegistered
+from headrace.events.registry import ModelVersion, Signature, VersionRegistered
+from headrace.evidence import causes
 from headrace.features.rows import bare_signature
 from headrace.log.codec import Message
 from headrace.models import artifacts
@@ -37,22 +36,7 @@ from headrace_cli.outcomes.labelled import label_by_name, labels_by_request
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
-# The topics of causes: those of the control plane, and of the monitor.
-CAUSES = (
-    "registry.routes", "registry.facts", "registry.commands", "training.requests", "training.facts", "monitor.findings",
-    "monitor.verdicts", "monitor.windows",
-)  # fmt: skip
 _SAME_SCORE = 1e-6
-
-
-@dataclass(frozen=True)
-class Step:
-    """One link of a chain of causes."""
-
-    at: str
-    what: str
-    summary: str
-    place: str
 
 
 async def explain_decision(session: Session, deployment: str, wanted: str, *, again: bool) -> dict[str, Any]:
@@ -80,7 +64,7 @@ async def explain_decision(session: Session, deployment: str, wanted: str, *, ag
         "recovered": decision.recovered,
         "record": f"{message.record.topic}/{message.record.partition}/{message.record.offset}",
         "code_version": decision.code_version,
-        "why_this_version": [vars(step) for step in await chain_of_route(session, deployment, decision.route_offset)],
+        "why_this_version": await chain_of_route(session, deployment, decision.route_offset),
     }
     if again:
         found["made_again"] = await _again(session, decision, registered)
@@ -220,60 +204,8 @@ def _plain(value: float, vocabulary: Sequence[str] | None) -> float | str | None
     return vocabulary[int(value)] if value < len(vocabulary) else "(unknown)"
 
 
-async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[Step]:
+async def chain_of_route(session: Session, deployment: str, offset: int | None = None) -> list[dict[str, Any]]:
     """The causes of a deployment's route, newest first; `offset`: of its record, the newest one if None."""
-    by_id: dict[str, Message] = {}
-    routes: list[Message] = []
-    for base in CAUSES:
-        for message in await session.all_of(base):
-            if base == "registry.routes":
-                routes += (
-                    [message] if isinstance(message.event, Route) and message.event.deployment == deployment else []
-                )
-            else:
-                by_id.setdefault(message.envelope.id, message)
-    older = [message for message in routes if offset is None or message.record.offset <= offset]
-    exact = [message for message in older if offset is None or message.record.offset == offset]
-    if not exact:
-        # NB: routes are compacted: an old one no longer exists, but its fact does.
-        return _facts_before(by_id, deployment)
-    return walk(exact[-1], by_id)
-
-
-def _facts_before(by_id: Mapping[str, Message], deployment: str) -> list[Step]:
-    about = [m for m in by_id.values() if type(m.event).__name__ == "RouteChanged" and m.event.deployment == deployment]
-    return walk(about[-1], by_id) if about else []
-
-
-def walk(message: Message, by_id: Mapping[str, Message]) -> list[Step]:
-    """Follow `ce_causationid` back from a record, each record once."""
-    steps: list[Step] = []
-    seen: set[str] = set()
-    following: Message | None = message
-    while following is not None and following.envelope.id not in seen:
-        seen.add(following.envelope.id)
-        steps.append(_step(following))
-        following = by_id.get(following.envelope.causation_id or "")
-    return steps
-
-
-def _step(message: Message) -> Step:
-    event, record = message.event, message.record
-    kind = type_name(type(event)) if event is not None else message.envelope.type
-    return Step(
-        instant(message.envelope.time_s), kind, sentence(event), f"{record.topic}/{record.partition}/{record.offset}"
-    )
-
-
-def sentence(event: Any) -> str:
-    """An event in one line."""
-    if isinstance(event, Route):
-        return f"{', '.join(f'version {v} {share:.0%}' for v, share in event.shares.items()) or 'no version'}: {event.reason}"
-    parts = [f"version {event.version}"] if getattr(event, "version", None) else []
-    for name in ("summary", "reason", "detail", "step", "outcome"):
-        if text := getattr(event, name, ""):
-            parts.append(str(text))
-            break
-    if by := getattr(event, "by", ""):
-        parts.append(f"by {by}")
-    return ", ".join(parts)
+    messages = await causes.read_causes(session.log, session.codec, session.topics)
+    steps = causes.chain_of_route(messages, deployment, offset)
+    return [{"at": instant(s.at_s), "what": s.what, "summary": s.summary, "place": s.place} for s in steps]

@@ -1,0 +1,1 @@
+"""What the log tells about a decision, a version and a deployment: explained, made again, listed."""
