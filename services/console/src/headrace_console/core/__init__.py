@@ -1,0 +1,1 @@
+"""Pure decisions of console: no I/O, clock, random generator or logging in here."""

@@ -1,0 +1,1 @@
+"""Settings of console beyond the common ones."""
