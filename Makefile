@@ -4,18 +4,21 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PAGE := services/console/page
+PAGE_STAMP := .venv/.page
+PAGE_SOURCES := $(shell find $(PAGE) -name node_modules -prune -o -type f -print)
 MEMBERS := libs/common libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
 WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 # Many short processes: without compiled modules each start of scikit-learn costs seconds of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check fmt test slow faults mutants bench demo up down schemas lock new-service
+.PHONY: help setup page check fmt test slow faults mutants bench demo up down schemas lock new-service
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## install everything into .venv
+setup: $(STAMP) $(PAGE_STAMP) ## install everything into .venv, build the page of the console
 
 $(STAMP): requirements/dev.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Headrace needs Python 3.11 or later; set PYTHON=python3.x"; exit 1; }
@@ -26,6 +29,15 @@ $(STAMP): requirements/dev.lock $(addsuffix /pyproject.toml,$(MEMBERS))
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.lock
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps $(addprefix -e ./,$(MEMBERS))
 	@touch $@
+
+# Also written where the page could not be built (no npm registry): setup does not try again by itself, `make page` does.
+$(PAGE_STAMP): $(STAMP) $(PAGE_SOURCES)
+	@$(PAGE)/build.sh
+	@touch $@
+
+page: $(STAMP) ## build the page of the console again
+	@$(PAGE)/build.sh
+	@touch $(PAGE_STAMP)
 
 check: setup ## formatting, lint, types, import contracts, schemas, locks, compose
 	@deploy/checks/run.sh

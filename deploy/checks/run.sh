@@ -29,4 +29,6 @@ check "no registry host in tracked files" no_registry_host
 check "uv.lock is not tracked" no_lock_of_uv
 if [ -f docker-compose.yml ]; then check "compose" $bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml; else echo "FAIL  compose: docker-compose.yml is missing"; failed=1; fi
 if [ -x $bin/hadolint ]; then check "Dockerfile" $bin/hadolint deploy/Dockerfile; else echo "skip  Dockerfile: hadolint is not installed"; fi
+tsc=services/console/page/node_modules/typescript/bin/tsc
+if [ -f $tsc ]; then check "types of the page" services/console/page/with_node.sh node "$PWD/$tsc" --noEmit; else echo "skip  types of the page: npm has installed nothing (make page)"; fi
 exit $failed

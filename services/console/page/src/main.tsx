@@ -1,0 +1,3 @@
+import "uplot/dist/uPlot.min.css";
+import { render } from "preact";
+render(<main>Headrace</main>, document.getElementById("page")!);
