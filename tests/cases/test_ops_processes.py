@@ -19,6 +19,7 @@ import pytest
 
 from headrace.clock import ManualClock
 from headrace.errors import Fatal, Misconfigured
+from headrace.events.ops import HealthReported
 from headrace.hosting import http as health_http
 from headrace.hosting.health import Health
 from headrace.hosting.heartbeats import Heartbeats, Vitals
@@ -29,6 +30,7 @@ from headrace.hosting.runtime import Restart, _end, _whole, _worst
 from headrace.log.codec import Codec
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
+from headrace.log.views import read_all
 from headrace.project.applied import Projects
 from headrace_broker import free_port
 from headrace_cli.installation.children import last_line
@@ -281,6 +283,40 @@ async def test_a_heartbeat_that_is_acknowledged_keeps_readiness_green(
     vitals._silent_s = 100.0
     vitals.look()
     assert "the broker at b:1 has acknowledged nothing since 2013-04-01T00:00:30Z" in health.failures["broker"]
+
+
+async def test_a_report_that_a_change_causes_repeats_no_counts_and_the_one_of_the_second_has_them(
+    memory_log: MemoryLog, clock: ManualClock
+) -> None:
+    """Reports of a change come up to twenty times a second: 256 deployments in each would be a gigabyte an hour."""
+    topics = Topics.load()
+    await memory_log.create_topics(topics.specs())
+    health, stop = Health("inference", "inference-1", failures={}), asyncio.Event()
+    health.traffic.of("delay", exists=True).count("served", 3, 7, lambda _: True)
+    beats = Heartbeats(memory_log, topics, health, clock)
+    codec, names = Codec(topics), [topics.name("ops.health")]
+
+    async def reports(count: int) -> list[HealthReported]:
+        found: list[HealthReported] = []
+        async with asyncio.timeout(30):
+            while len(found) < count:
+                await asyncio.sleep(0.01)
+                found = [message.event for message in await read_all(memory_log, codec, names)]
+        return found
+
+    running = asyncio.create_task(beats.run(stop))
+    found = await reports(1)
+    while all(report.traffic for report in found):
+        health.applied = {"events.landings.v1/0": len(found)}
+        found = await reports(len(found) + 1)
+    stop.set()
+    await running
+    await beats.close()
+    *_, last = await reports(len(found) + 1)
+    assert found[0].traffic["delay"].outcomes == {"served": 7}
+    assert found[-1].applied == {"events.landings.v1/0": len(found) - 1}
+    assert last.stopping
+    assert last.traffic == found[0].traffic
 
 
 def test_the_reason_of_an_end_is_the_last_line_of_the_service_itself_not_of_its_libraries(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late
     clock.advance(31 * 86_400)
     await bench.send(bench.landing(30 * 86_400, 1.0), bench.landing(0, 1.0))
     await bench.fold(2)
-    assert bench.health.newest_event_s["landings/0"] == START + 30 * 86_400
+    assert bench.health.report().newest_event_s["landings/0"] == START + 30 * 86_400
     assert bench.health.late["landings/0"] == 1
     assert b'headrace_feature_late_events_total{source="landings"} 1.0' in page(bench.health)
 

@@ -115,6 +115,28 @@ async def test_what_is_deferred_is_made_only_when_it_is_about_to_be_committed() 
     assert place.happened == [("committed", ["made"], {})]
 
 
+async def test_committed_is_called_once_per_batch_and_only_after_the_commit() -> None:
+    place, called = Place(), list[str]()
+    place.held = {"commit"}
+    async with place.running():
+        place.gather("a", committed=lambda: called.append("a"))
+        place.gather("b", committed=lambda: called.append("b"))
+        await turns()
+        assert called == []
+        place.held = set()
+        await place.flush()
+    assert called == ["a", "b"]
+
+
+async def test_what_cannot_be_committed_is_not_counted() -> None:
+    place, called = Place(), list[str]()
+    place.fails = Retryable("the broker is away")
+    place.gather("a", committed=lambda: called.append("a"))
+    with pytest.raises(Retryable, match="the broker is away"):
+        await place.group.run(place)
+    assert called == []
+
+
 async def test_before_is_sent_at_once_and_acknowledged_before_the_commit() -> None:
     place = Place()
     place.held = {"early"}

@@ -14,6 +14,7 @@ from headrace_inference.adapters.model_calls import ModelCalls
 from headrace_inference.adapters.records import Records, answer_to, causes_of, kept_causes
 from headrace_inference.adapters.serving_views import ServingViews
 from headrace_inference.adapters.shadow_scoring import ShadowScoring
+from headrace_inference.adapters.traffic_counts import Lap, TrafficCounts
 from headrace_inference.core.admission import admit_all
 from headrace_inference.core.answering import AnsweringSteps
 from headrace_inference.core.batch import Decided, Repeat
@@ -43,6 +44,7 @@ class InferenceShard:
         self._takeover, self._steps = Takeover(self._answers), AnsweringSteps()
         self._calls, self._records = ModelCalls(views.models, views.clock), Records(views.topics, views.health.instance)
         self._shadows = ShadowScoring(views, self._calls, self._records, number)
+        self._counts = TrafficCounts(views)
         # Requests below `_recover_until` were found at the takeover; those below `_decided_until` were decided by the former owner.
         self._recover_until = self._decided_until = 0
 
@@ -94,18 +96,24 @@ class InferenceShard:
         """Answer requests. A request over which something raises is found by halving the batch, and is refused alone."""
         views, code_version = self._views, self._views.health.code_version
         try:
-            now_ms = int(views.clock.now_s() * 1000)
+            lap = Lap(views.clock)
+            now_ms = int(lap.began_s * 1000)
             levels = views.note_waits(longest_waits(requests, now_ms, self._recover_until))
             states = views.states(dict.fromkeys(request.event.deployment for request in requests))
             admitted = admit_all(requests, states, self._answers, now_ms, self._recover_until)
             versions = views.versions(admitted, versions_of(admitted))
-            found = gathered(admitted, views.features(admitted), versions, levels)
+            lap.pass_stage("admitted")
+            features = views.features(admitted)
+            lap.pass_stage("features")
+            found = gathered(admitted, features, versions, levels)
             scored = start(found)
             while calls := next_calls(found, scored, views.clock.now_s()):
                 # NB: one call, as nearly always, needs no task of its own.
                 alone = [await self._calls.ask(calls[0])] if len(calls) == 1 else None
                 scored = with_results(found, scored, alone or await asyncio.gather(*map(self._calls.ask, calls)))
-            return self._act(decide(found, scored, self._recover_until, code_version))
+                lap.note_rows(found, calls)
+            lap.pass_stage("model")
+            return self._act(decide(found, scored, self._recover_until, code_version), lap)
         except HeadraceError:
             raise
         except Exception as error:
@@ -113,12 +121,12 @@ class InferenceShard:
             if len(requests) == 1:
                 _log.exception("request %.200s cannot be handled", requests[0].envelope.id)
                 reason = f"this request cannot be handled: {text_of(error)}"
-                return self._act(refused(requests[0], reason, self._recover_until, code_version))
+                return self._act(refused(requests[0], reason, self._recover_until, code_version), Lap(views.clock))
             middle = len(requests) // 2
             return _joined(await self._answer(requests[:middle]), await self._answer(requests[middle:]))
 
-    def _act(self, decided: Decided) -> Outputs:
-        """What a batch wants written. NB: nothing is remembered before all of it is made: what raises before leaves no trace."""
+    def _act(self, decided: Decided, lap: Lap) -> Outputs:
+        """What a batch wants written, and counted then. NB: nothing is remembered before all of it is made: what raises before leaves no trace."""
         records, outputs = self._records, Outputs([], [], [], [])
         made = [(one, causes_of(one.request, one.headers, one.at_s)) for one in decided.decisions]
         replies = [(answer := answer_to(one.made), records.reply(one, answer, causes)) for one, causes in made]
@@ -134,6 +142,7 @@ class InferenceShard:
         for call in decided.shadow_calls:
             self._shadows.add(call, shadowed)
         outputs.deferred = partial(records.decisions, made, shadowed)
+        outputs.committed = partial(self._counts.on_committed, decided.decisions, lap.decided(len(decided.cases)))
         return outputs
 
     def _repeat(self, outputs: Outputs, repeat: Repeat) -> None:
@@ -152,10 +161,17 @@ class InferenceShard:
 
 def _joined(first: Outputs, second: Outputs) -> Outputs:
     makers = [found.deferred for found in (first, second) if found.deferred is not None]
+    calls = [found.committed for found in (first, second) if found.committed is not None]
+
+    def committed() -> None:
+        for call in calls:
+            call()
+
     return Outputs(
         first.outs + second.outs,
         first.before + second.before,
         first.after + second.after,
         first.dead + second.dead,
         lambda: [made for make in makers for made in make()],
+        committed,
     )

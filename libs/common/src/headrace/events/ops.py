@@ -6,6 +6,9 @@ import msgspec
 LOADS_REPORTED = 16
 # Characters of a reason in a report.
 LOAD_REASON_CHARS = 300
+# The most deployments whose traffic a report lists, and the most versions of each.
+DEPLOYMENTS_REPORTED = 256
+VERSIONS_REPORTED = 32
 
 
 class FailedLoads(msgspec.Struct, frozen=True):
@@ -18,6 +21,30 @@ class FailedLoads(msgspec.Struct, frozen=True):
     at_s: tuple[float, ...]
     cause: str
     reason: str
+
+
+class DeploymentTraffic(msgspec.Struct, frozen=True):
+    """What one instance of inference has answered for one deployment, as counts of committed decisions since the
+    instance started. Two reports of one instance (equal `instance` and `started_s`) are subtracted to get an interval.
+
+    `outcomes`: by outcome: `served`; `champion` (in place of a preview), `previous`, `baseline` and `prior`, the step
+    that a request fell back to; `refused`, `expired`, `invalid`. Those without any are left out. `versions`: the
+    answers by a model, by the digits of its version; under `other` those of versions that the route does not name, and
+    of the version counted first once there are more than `VERSIONS_REPORTED`. `latency`: by duration, in the buckets of `headrace.latency`, which
+    reads quantiles from it: from the append of the request until the decision was committed. The time of a waiting
+    client differs: he gets a fast answer before the commit, and another after it. `latency_sum_s`: the sum of these
+    durations. `missing`, `stale`: decisions with at least one view feature without a value, or older than its limit.
+    `unknown`: rows given to a version with at least one category that the version has no code for (null, or not in its
+    vocabulary); a row counts for each version that is asked.
+    """
+
+    outcomes: dict[str, int] = {}
+    versions: dict[str, int] = {}
+    latency: tuple[int, ...] = ()
+    latency_sum_s: float = 0.0
+    missing: int = 0
+    stale: int = 0
+    unknown: int = 0
 
 
 class HealthReported(msgspec.Struct, frozen=True):
@@ -34,7 +61,10 @@ class HealthReported(msgspec.Struct, frozen=True):
     growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
     `failing`: keys of what is wrong (`transaction:PLACE` and others), which `reason` describes. `late_requests`,
     `late_outcomes`: of the monitor, per deployment, what came after its evaluation window had closed. `hung_calls`: per
-    version the calls that hang on threads which only the end of the process can end.
+    version the calls that hang on threads which only the end of the process can end. `traffic`: of inference, per
+    deployment, under "" for deployments that do not exist and beyond the first `DEPLOYMENTS_REPORTED`. It is in one
+    report a second: in one that a change causes it may be empty, which is no news. `newest_event_s`: of the feature
+    service, per `source/partition` the instant of the newest event contained, event time.
     """
 
     service: str
@@ -65,6 +95,8 @@ class HealthReported(msgspec.Struct, frozen=True):
     late_outcomes: dict[str, int] = {}
     in_line: tuple[str, ...] = ()
     hung_calls: dict[str, int] = {}
+    traffic: dict[str, DeploymentTraffic] = {}
+    newest_event_s: dict[str, float] = {}
 
 
 class PartitionStopped(msgspec.Struct, frozen=True):

@@ -5,7 +5,8 @@ A shard gives each batch's outputs and input offsets to `gather`; `run` commits 
 
 1. `before` is sent at once, outside of the transaction, and is acknowledged before the commit;
 2. `outs`, `deferred` (made only now), dead letters and offsets are one transaction;
-3. `after` is sent after the commit. The replies of at most two transactions can be lost with the process.
+3. after the commit `committed` is called, and `after` is sent. The replies of at most two transactions can be lost with
+   the process.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ class _Pending(msgspec.Struct):
     outs: list[Out] = []
     after: list[Out] = []
     deferred: list[Callable[[], list[Out]]] = []
+    committed: list[Callable[[], None]] = []
     count: int = 0
 
 
@@ -68,6 +70,8 @@ class GroupCommit:
         pending.after += outputs.after
         if outputs.deferred is not None:
             pending.deferred.append(outputs.deferred)
+        if outputs.committed is not None:
+            pending.committed.append(outputs.committed)
         pending.count += len(dead_letters) + max(len(outputs.outs), messages)
         # NB: a shard that reads earlier records again never moves the group's offsets back.
         self._offsets.update({tp: max(o, self.committed.get(tp, 0)) for tp, o in handled.items()})
@@ -123,6 +127,8 @@ class GroupCommit:
         if pending.outs or offsets:
             await transactor.commit(pending.outs, offsets)
             self.committed = {**self.committed, **offsets}
+        for call in pending.committed:
+            call()
         self._note_progress()
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from headrace.events.ops import FailedLoads, HealthReported
+from headrace.hosting.traffic import Traffic
 
 # The failure in the last report of a process that ends because a part of it failed.
 FAILED = "end"
@@ -17,7 +18,7 @@ class Health:
       `repeated`, the events that did not count; `building`, the share read of the history of views that are being
       built.
     - Of inference: `hung_calls`, per version (`deployment/version`) the calls that hang on threads that cannot be
-      ended.
+      ended; `traffic`, what was answered.
     - Of the gateway: `unforeseen`, the calls that failed for an unknown reason (HTTP 500).
     - Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had
       closed.
@@ -48,6 +49,7 @@ class Health:
     late_requests: dict[str, int] = field(default_factory=dict)
     late_outcomes: dict[str, int] = field(default_factory=dict)
     hung_calls: dict[str, int] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
     handled: int = 0
     dead_lettered: int = 0
     unforeseen: int = 0
@@ -71,8 +73,8 @@ class Health:
         """Whether the instance does its work now."""
         return not self.failures and not self.stopping
 
-    def report(self) -> HealthReported:
-        """The record for `ops.health`."""
+    def report(self, *, with_traffic: bool = True) -> HealthReported:
+        """The record for `ops.health`. `with_traffic`: with what was answered, which is long where deployments are many."""
         return HealthReported(
             service=self.service,
             instance=self.instance,
@@ -102,4 +104,6 @@ class Health:
             late_outcomes=dict(self.late_outcomes),
             in_line=self.in_line,
             hung_calls=dict(self.hung_calls),
+            traffic=self.traffic.reported() if with_traffic else {},
+            newest_event_s=dict(self.newest_event_s),
         )

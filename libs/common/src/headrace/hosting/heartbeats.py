@@ -33,11 +33,13 @@ _LOOK_S = 0.5
 # Fields that change with every record do not trigger a report.
 _COUNTS = {
     "lag": {}, "handled_total": 0, "late": {}, "late_requests": {}, "late_outcomes": {}, "state_bytes": {}, "state_limits": {},
+    "newest_event_s": {},
 }  # fmt: skip
 
 
 class Heartbeats:
-    """Publishes the health record each second, and on a change at most every 50 ms. Counters of work are no change.
+    """Publishes the health record each second, and on a change at most every 50 ms. Counters of work are no change, and
+    a report that a change causes carries no traffic unless a second has passed since the last one that did.
 
     `acked_s`: when the broker acknowledged the last one, wall clock.
     """
@@ -51,25 +53,28 @@ class Heartbeats:
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set."""
         loop = asyncio.get_running_loop()
-        sent, sent_s = None, 0.0
+        sent, sent_s, counted_s = None, 0.0, 0.0
         while not stop.is_set():
-            news = msgspec.structs.replace(self._health.report(), **_COUNTS)
+            news = msgspec.structs.replace(self._health.report(with_traffic=False), **_COUNTS)
             if news != sent or loop.time() - sent_s >= BEAT_S:
                 sent, sent_s = news, loop.time()
-                await self._publish()
+                counted = sent_s - counted_s >= BEAT_S
+                counted_s = sent_s if counted else counted_s
+                await self._publish(with_traffic=counted)
             await asyncio.sleep(SHORTEST_BEAT_S)
 
     async def close(self) -> None:
         """Publish the last report: an intended end, unless `FAILED` is among the failures."""
         self._health.stopping = True
-        await self._publish()
+        await self._publish(with_traffic=True)
         if self._producer is not None:
             await self._producer.close()
 
-    async def _publish(self) -> None:
+    async def _publish(self, *, with_traffic: bool) -> None:
         health, now_s = self._health, self._clock.now_s()
+        report = health.report(with_traffic=with_traffic)
         envelope = Envelope(f"{health.instance}-{now_s:.3f}", "", health.service, now_s)
-        beat = out(self._topics.name("ops.health"), f"{health.service}/{health.instance}", health.report(), envelope)
+        beat = out(self._topics.name("ops.health"), f"{health.service}/{health.instance}", report, envelope)
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
                 self._producer = self._producer or await self._log.producer()

@@ -19,6 +19,7 @@ class Outputs(msgspec.Struct):
     - `dead`: messages that turned out to be poison, which are dead-lettered in the same transaction.
     - `deferred`: makes more of `outs`, and is called only when they are about to be committed, so that `before` does
       not wait.
+    - `committed`: called once all of it is committed. It must be quick, and raise nothing.
     """
 
     outs: list[Out] = []
@@ -26,6 +27,7 @@ class Outputs(msgspec.Struct):
     after: list[Out] = []
     dead: list[tuple[Message, Poison]] = []
     deferred: Callable[[], list[Out]] | None = None
+    committed: Callable[[], None] | None = None
 
 
 class Rebuild(msgspec.Struct, frozen=True):
