@@ -52,7 +52,7 @@ class Package:
     def tests(self) -> list[Path]:
         """Its own tests, and the shared ones that name what is mutated: one of the modules, or a service's core."""
         modules = [self.module_of(path) for path in self.files()]
-        named = modules if self.imported == "headrace" else [f"{self.imported}.core"]
+        named = modules if self.source.parts[0] == "libs" else [f"{self.imported}.core"]
         wanted = re.compile(rf"\b({'|'.join(map(re.escape, named))})\b")
         shared = [p for folder in ("cases", "flow", "contract") for p in Path("tests", folder).glob("test_*.py")]
         libs = [p for root in Path("libs").glob("*/tests") for p in root.rglob("test_*.py")]
@@ -90,9 +90,10 @@ def packages() -> dict[str, Package]:
         COMMON,
         (Path("libs/common/tests/stats"),),
     )
+    edge = Package("edge", "headrace_edge", Path("libs/edge/src"), ("rules/*.py",), (Path("libs/edge/tests"),))
     cores = [
         Package(root.name, f"headrace_{root.name}", root / "src", ("core/**/*.py",), (root / "tests",))
         for root in sorted(Path("services").iterdir())
         if (root / "src" / f"headrace_{root.name}" / "core").is_dir()
     ]
-    return {package.name: package for package in [common, *cores]}
+    return {package.name: package for package in [common, edge, *cores]}

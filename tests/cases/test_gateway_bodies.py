@@ -15,7 +15,7 @@ from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_gateway.core.answers import error_reply
+from headrace_edge.rules.replies import error_reply
 from headrace_gateway.core.calls import Asked, Call, Unclear
 from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits

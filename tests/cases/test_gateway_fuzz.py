@@ -24,8 +24,8 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
+from headrace_edge.rules.replies import Reply
 from headrace_gateway.app import wire
-from headrace_gateway.core.answers import Reply
 from headrace_gateway.core.calls import Asked, Call, Unclear
 from headrace_gateway.core.requests import read_named, read_v1, read_v2
 from headrace_gateway.settings import Limits

@@ -27,9 +27,9 @@ from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli.client import AsyncClient, Client, Rejected
 from headrace_cli.client.kafka_transport import KafkaTransport
+from headrace_edge.rules.callers import Caller
+from headrace_edge.rules.callers import digest_of as digest_of_key
 from headrace_gateway.app import wire
-from headrace_gateway.core.callers import Caller
-from headrace_gateway.core.callers import digest_of as digest_of_key
 from headrace_gateway.core.calls import Unclear
 from headrace_gateway.core.outcomes import read_outcomes
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace_gateway.adapters.keys import KeyFile
+from headrace_edge.keys import KeyFile
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "ask-for-predictions.md"

@@ -9,6 +9,7 @@ import pytest
 PACKAGES = (
     "headrace",
     "headrace_cli.client",
+    "headrace_edge",
     "headrace_gateway",
     "headrace_inference",
     "headrace_feature",

@@ -40,9 +40,9 @@ from headrace_cli.client import (
 )
 from headrace_cli.client.http_transport import HttpTransport
 from headrace_cli.client.kafka_transport import KafkaTransport
+from headrace_edge.rules.callers import Caller
+from headrace_edge.rules.callers import digest_of as digest_of_key
 from headrace_gateway.app import Gateway, wire
-from headrace_gateway.core.callers import Caller
-from headrace_gateway.core.callers import digest_of as digest_of_key
 
 PROJECT = compile_project(
     Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])

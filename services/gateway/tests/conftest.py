@@ -38,10 +38,10 @@ from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
+from headrace_edge.rules.callers import Caller
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app
 from headrace_gateway.app import wire
-from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
 from headrace_gateway.shell import Api
 

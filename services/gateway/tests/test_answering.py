@@ -8,7 +8,8 @@ import pytest
 
 from headrace.asking.prediction import OutputKind, predicted
 from headrace.events.inference import Expired, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace_gateway.core.answers import Reply, named_reply, v1_reply, v2_reply
+from headrace_edge.rules.replies import Reply
+from headrace_gateway.core.answers import named_reply, v1_reply, v2_reply
 from headrace_gateway.core.calls import Asked
 
 

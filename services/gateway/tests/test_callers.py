@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from headrace.log.codec import header
-from headrace_gateway.core.callers import Caller, digest_of
+from headrace_edge.rules.callers import Caller, digest_of
 
 Bench = Any  # the fixture of conftest.py
 

@@ -1,6 +1,5 @@
 """When a deployment is ready, what a caller may reach, and which outcomes a body reports: on values, each reason whole."""
 
-import base64
 from typing import Any
 
 import msgspec
@@ -11,21 +10,12 @@ from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
 from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
-from headrace_gateway.core.admission import refuse_body, refuse_rate, refuse_rows
-from headrace_gateway.core.answers import Reply
-from headrace_gateway.core.callers import (
-    MAX_KEY_CHARS,
-    Bucket,
+from headrace_edge.rules.callers import (
     Caller,
-    RateLimits,
-    Unidentified,
-    digest_of,
-    find_caller,
-    password,
-    presented,
 )
+from headrace_edge.rules.replies import Reply
+from headrace_gateway.core.admission import refuse_rows
 from headrace_gateway.core.calls import Unclear
-from headrace_gateway.core.compression import Broken, TooLarge, choose_encoding, packed, unpacked
 from headrace_gateway.core.outcomes import Reported, accepted_body, read_outcomes
 from headrace_gateway.core.readiness import (
     LIVE_S,
@@ -136,22 +126,12 @@ def test_the_gateway_says_why_it_does_not_do_its_work() -> None:
 
 
 def test_each_refusal_says_why_and_when_to_come_back() -> None:
-    limits = Limits(body_bytes=10, in_flight=5)
+    limits = Limits(in_flight=5)
     wait = {"Retry-After": "1"}
     assert error(refuse_rows(1, 0, "it starts", limits)) == (503, "the gateway is not ready: it starts", wait)
     assert refuse_rows(2, 3, None, limits) is None
     assert error(refuse_rows(3, 3, None, limits)) == (503, "3 rows are waiting already", wait)
-    assert refuse_body(10, "gzip", limits) is None
-    assert error(refuse_body(11, "gzip", limits)) == (413, "a body may have 10 bytes at most, uncompressed", {})
-    assert error(refuse_body(1, "br", limits)) == (
-        415,
-        "Content-Encoding 'br' is not taken: gzip, deflate, or as it is",
-        {},
-    )
-    shop = Caller("shop", "x", per_s=0.25, deployments=("d",))
-    rates = RateLimits()
-    assert refuse_rate(shop, rates, 0.0) is None
-    assert error(refuse_rate(shop, rates, 1.0)) == (429, "shop may call 0.25 times a second", {"Retry-After": "3"})
+    shop = Caller("shop", "x", deployments=("d",))
     assert (refuse_caller(shop, "d"), refuse_caller(Caller("all", "y"), "e")) == (None, None)
     assert error(refuse_caller(shop, "e")) == (403, "the key of shop is not allowed for 'e'", {})
     assert error(unknown_deployment("e")) == (404, "no model is called 'e'", {})
@@ -165,45 +145,6 @@ def test_a_version_that_is_not_loaded_is_not_previewed(given: str, loaded: list[
     assert isinstance(found, Reply)
     assert error(found) == (404, f"version {given!r} of d is not loaded (loaded: {known})", {})
     assert choose_version("d", "000000003", [3]) == 3
-
-
-def test_a_bucket_fills_with_time_up_to_its_burst() -> None:
-    bucket = Bucket(2.0, 10.0)
-    assert [bucket.take(0.5, 2.0, at_s) for at_s in (10.0, 10.0, 10.0, 11.0, 12.0)] == [None, None, 2.0, 1.0, None]
-    assert [bucket.take(0.5, 2.0, 100.0) for _ in range(3)] == [None, None, 2.0]
-
-
-def test_a_key_comes_in_either_header_and_a_password_in_one() -> None:
-    assert [presented(*given) for given in ((b"BEARER  k ", b"x"), (b"", b" k "), (b"Bearer", b"x"))] == ["k", "k", ""]
-    encoded = base64.b64encode(b"me:a:b")
-    assert [
-        password(given)
-        for given in (b"basic  " + encoded + b" ", b"Bearer " + encoded, b"Basic " + base64.b64encode(b"me"))
-    ] == ["a:b", "", ""]
-
-
-def test_a_key_has_a_longest_length() -> None:
-    longest = "k" * MAX_KEY_CHARS
-    caller, other = Caller("a", digest_of(longest)), Caller("b", digest_of("other"))
-    assert find_caller(longest, [caller, other], 0.0) == caller
-    assert find_caller(f"{longest}k", [Caller("a", digest_of(f"{longest}k"))], 0.0) is Unidentified.UNKNOWN
-
-
-def test_compression_has_names_limits_and_a_size_from_which_it_is_worth_it() -> None:
-    assert [choose_encoding("gzip", size) for size in (1023, 1024)] == [None, "gzip"]
-    assert [choose_encoding(given, 5000) for given in ("", "br", "Deflate", "deflate, GZIP;q=0.5", "gzip; q=0.0", "gzip ;q=0, deflate")] == [
-        None, None, "deflate", "gzip", None, "deflate",
-    ]  # fmt: skip
-    for encoding in ("gzip", "x-gzip", "deflate"):
-        whole = packed(bytes(100), encoding)
-        assert len(whole) < 50
-        assert [unpacked(whole, encoding, limit) for limit in (99, 100)] == [TooLarge(), bytes(100)]
-        assert unpacked(whole[:-1], encoding, 100) == Broken(f"the {encoding} body is cut off, or something follows it")
-        assert unpacked(b"no", encoding, 100) != unpacked(b"", encoding, 100)
-    assert unpacked(b"abc", "identity", 0) == b"abc"
-    broken = unpacked(b"no", "gzip", 100)
-    assert isinstance(broken, Broken)
-    assert broken.reason.startswith("the body is not gzip: Error -3")
 
 
 # outcomes

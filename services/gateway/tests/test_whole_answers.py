@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from headrace.asking.prediction import Prediction
+from headrace_edge.rules.replies import Reply, error_reply
 from headrace_gateway.core.answers import (
     HEADER_LENGTH,
-    Reply,
-    error_reply,
     named_reply,
     outputs_of,
     parameters_of,

@@ -13,9 +13,7 @@ from headrace.asking.requests import MAX_ID_BYTES
 from headrace.events.inference import PredictionRequested
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_gateway.core.callers import ANYONE
 from headrace_gateway.core.calls import (
-    ApiRequest,
     Asked,
     Unclear,
     choose_deadline,
@@ -331,8 +329,3 @@ def test_an_index_asks_for_what_is_ready_only_if_it_says_so() -> None:
     assert [read_only_ready(body) for body in (b"[]", b'{"ready": 1}', b'{"ready": false}', b"{}")] == [False] * 4
     for body in (b"{", b"[" * 60_000, b"\xff"):
         assert read_only_ready(body).reason.startswith("not JSON: ")
-
-
-def test_a_header_is_latin_1_and_none_where_it_is_empty() -> None:
-    request = ApiRequest(ANYONE, {b"a": b"\xe4", b"b": b""}, b"")
-    assert [request.header(name) for name in (b"a", b"b", b"c")] == ["ä", None, None]

@@ -14,11 +14,11 @@ from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace.project.service import Context
+from headrace_edge.keys import load_callers
+from headrace_edge.rules.callers import Caller
+from headrace_edge.server import HttpServer
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app
-from headrace_gateway.adapters.keys import load_callers
-from headrace_gateway.adapters.server import HttpServer
-from headrace_gateway.core.callers import Caller
 from headrace_gateway.settings import Limits
 from headrace_gateway.shell import Api
 
@@ -89,7 +89,7 @@ async def wire(
     catalogue = Catalogue(log, codec, topics, projects, clock)
     api = Api(asker, observer, catalogue, health, clock, limits, callers)
     app = make_app(api, catalogue, limits, has_keys=bool(callers), health=health)
-    server = HttpServer(app, *address, limits)
+    server = HttpServer(app, *address, limits, "HEADRACE_GATEWAY_PORT")
     await catalogue.start()
     await asker.start()
     return Gateway(asker, observer, server, catalogue)

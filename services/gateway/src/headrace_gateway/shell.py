@@ -14,12 +14,14 @@ from headrace.clock import Clock
 from headrace.errors import Misconfigured, Retryable
 from headrace.events.definition import DeploymentDefinition
 from headrace.hosting.health import Health
+from headrace_edge.rules.admission import choose_caller, refuse_rate
+from headrace_edge.rules.callers import Caller, RateLimits
+from headrace_edge.rules.replies import Reply, as_json, error_reply
+from headrace_edge.rules.requests import ApiRequest
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.keyed_calls import KeyedCalls
-from headrace_gateway.core.admission import RETRY_AFTER_S, choose_caller, refuse_rate, refuse_rows
-from headrace_gateway.core.answers import Reply, as_json, error_reply
-from headrace_gateway.core.callers import Caller, RateLimits
-from headrace_gateway.core.calls import ApiRequest, Asked, Call, Unclear, read_json_length, read_only_ready
+from headrace_gateway.core.admission import DOORS, RETRY_AFTER_S, refuse_rows
+from headrace_gateway.core.calls import Asked, Call, Unclear, read_json_length, read_only_ready
 from headrace_gateway.core.dialects import Dialect
 from headrace_gateway.core.metadata import configuration, index_entries, metadata
 from headrace_gateway.core.outcomes import accepted_body, read_outcomes
@@ -52,7 +54,7 @@ class Api:
     def admit(self, path: str, headers: Mapping[bytes, bytes]) -> Caller | Reply:
         """The caller of a request that may be made now, or the refusal. `headers`: by name in lower case."""
         authorization, api_key = headers.get(b"authorization", b""), headers.get(b"x-api-key", b"")
-        caller = choose_caller(path, authorization, api_key, self._callers, self._clock.now_s())
+        caller = choose_caller(path, authorization, api_key, self._callers, self._clock.now_s(), DOORS)
         if isinstance(caller, Reply):
             return caller
         return refuse_rate(caller, self._rates, self._clock.monotonic_s()) or caller

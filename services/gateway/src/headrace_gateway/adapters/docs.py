@@ -13,8 +13,8 @@ from starlette.staticfiles import StaticFiles
 
 from headrace.asking.prediction import Prediction
 from headrace.events.definition import DeploymentDefinition, InputDefinition
+from headrace_edge.edge import request_of
 from headrace_gateway.adapters.catalogue import Catalogue
-from headrace_gateway.adapters.edge import request_of
 from headrace_gateway.core.metadata import datatype
 from headrace_gateway.core.outcomes import OutcomeAccepted, OutcomeList, OutcomeReport
 from headrace_gateway.core.requests import InferRequest, InstancesRequest, PredictRequest, Row

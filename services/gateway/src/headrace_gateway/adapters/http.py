@@ -11,12 +11,12 @@ from starlette.routing import Route, compile_path
 
 from headrace.asking.requests import shown
 from headrace.hosting.health import Health
+from headrace_edge.edge import App, Edge, Receive, Scope, Send, request_of, respond
+from headrace_edge.rules.callers import Caller
+from headrace_edge.rules.replies import Reply, as_json
+from headrace_edge.rules.requests import ApiRequest
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.docs import add_docs
-from headrace_gateway.adapters.edge import App, Edge, Receive, Scope, Send, request_of, respond
-from headrace_gateway.core.answers import Reply, as_json
-from headrace_gateway.core.callers import Caller
-from headrace_gateway.core.calls import ApiRequest
 from headrace_gateway.core.dialects import NAMED, V1, V2, Dialect
 from headrace_gateway.settings import Limits
 
@@ -107,7 +107,11 @@ def make_app(
     ]
     add_docs(app, catalogue, has_keys=has_keys)
     shortcuts = [(compile_path(path)[0], endpoint) for path, endpoint in predicting]
-    app.add_middleware(Edge, admit=api.admit, limits=limits, shortcuts=shortcuts, health=health)
+
+    def admit(scope: Scope, headers: Mapping[bytes, bytes]) -> Caller | Reply:
+        return api.admit(scope["path"], headers)
+
+    app.add_middleware(Edge, admit=admit, limits=limits, shortcuts=shortcuts, health=health)
     app.add_exception_handler(HTTPException, _no_such_path)
     return app
 

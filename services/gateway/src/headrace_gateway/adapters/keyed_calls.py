@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from headrace.hosting.health import Health
-from headrace_gateway.core.answers import Reply, error_reply
+from headrace_edge.rules.replies import Reply, error_reply
 from headrace_gateway.core.idempotency import IdempotencyKeys, KeyUse
 
 

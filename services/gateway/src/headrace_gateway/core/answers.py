@@ -10,36 +10,20 @@
 V2 allows only scalars in `parameters`: what all rows share stands once, what differs is joined by commas in the order of the rows.
 """
 
-import json
-import math
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from headrace.asking.prediction import CLASSES, NUMBER, OutputKind, Prediction
+from headrace_edge.rules.replies import Reply, as_json, error_reply
 from headrace_gateway.core.calls import Asked
 from headrace_gateway.core.tensors import to_binary
 
-JSON_TYPE, BINARY_TYPE = "application/json", "application/octet-stream"
+BINARY_TYPE = "application/octet-stream"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 STATUS = {"served": 200, "fell_back": 200, "invalid": 400, "refused": 503, "expired": 504, "unknown": 504}
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP answer: status, body, headers."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    content_type: str = JSON_TYPE
-
-    def with_header(self, name: str, value: str) -> "Reply":
-        """The same answer with one more header."""
-        return replace(self, headers=self.headers | {name: value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +37,6 @@ class Output:
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def as_json(status: int, body: Any, headers: dict[str, str] | None = None) -> Reply:
-    """A reply with a JSON body.
-
-    A reason may quote half of a surrogate pair out of a caller's body. No UTF-8 can hold it, so it is escaped.
-
-    >>> as_json(400, {"error": chr(0xDC00)}).body
-    b'{"error":"\\\\\\\\udc00"}'
-    """
-    try:
-        content = _ENCODE(body)
-    except UnicodeEncodeError:
-        text = json.dumps(msgspec.to_builtins(body), ensure_ascii=False, separators=(",", ":"))
-        # NB: such a half stands in a text of the document only; the doubled backslash makes it text of six characters there.
-        content = _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
-    return Reply(status, content, headers or {})
-
-
-def error_reply(status: int, error: str, retry_after_s: float | None = None, **more: str) -> Reply:
-    """A refusal in V2's form.
-
-    >>> error_reply(503, "busy", 1.0).headers
-    {'Retry-After': '1'}
-    """
-    headers = {} if retry_after_s is None else {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
-    return as_json(status, {"error": error} | more, headers)
 
 
 def refusal_of(predictions: Sequence[Prediction]) -> Reply | None:

@@ -1,6 +1,6 @@
 """What one call over HTTP is, and which questions its rows become: their ids, their deadline, and how many there may be."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,25 +10,8 @@ from headrace.asking.pending import Question
 from headrace.asking.requests import MAX_ID_BYTES, shown
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import PredictionRequested, Scalar
-from headrace_gateway.core.callers import Caller
 from headrace_gateway.core.tensors import Wrong
 from headrace_gateway.settings import Limits
-
-
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
-    """One HTTP request that was admitted.
-
-    `headers`: by name in lower case. `body`: whole and uncompressed.
-    """
-
-    caller: Caller
-    headers: Mapping[bytes, bytes]
-    body: bytes
-
-    def header(self, name: bytes) -> str | None:
-        """One header, None where it is missing or empty."""
-        return self.headers.get(name, b"").decode("latin-1") or None
 
 
 @dataclass(frozen=True, slots=True)

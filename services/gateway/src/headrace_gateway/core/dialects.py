@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headrace.asking.prediction import Prediction
-from headrace_gateway.core.answers import Reply, named_reply, v1_reply, v2_reply
+from headrace_edge.rules.replies import Reply
+from headrace_gateway.core.answers import named_reply, v1_reply, v2_reply
 from headrace_gateway.core.calls import Asked, Call, Unclear
 from headrace_gateway.core.requests import read_named, read_v1, read_v2
 

@@ -10,7 +10,7 @@ from typing import Any
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.ops import HealthReported
 from headrace.events.registry import Route
-from headrace_gateway.core.answers import Reply, as_json
+from headrace_edge.rules.replies import Reply, as_json
 
 LIVE_S = 5.0
 

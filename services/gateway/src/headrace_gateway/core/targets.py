@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from headrace.asking.requests import shown
-from headrace_gateway.core.answers import Reply, error_reply
-from headrace_gateway.core.callers import Caller
+from headrace_edge.rules.callers import Caller
+from headrace_edge.rules.replies import Reply, error_reply
 
 # NB: `str.isdigit` would let in digits that `int` refuses.
 _VERSION = re.compile(r"[0-9]{1,9}")

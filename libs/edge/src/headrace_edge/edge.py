@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 
 from headrace.hosting.health import Health
-from headrace_gateway.core.admission import refuse_body
-from headrace_gateway.core.answers import Reply, error_reply
-from headrace_gateway.core.callers import Caller
-from headrace_gateway.core.calls import ApiRequest
-from headrace_gateway.core.compression import PLAIN, Broken, TooLarge, choose_encoding, packed, unpacked
-from headrace_gateway.settings import Limits
+from headrace_edge.rules.admission import refuse_body
+from headrace_edge.rules.compression import PLAIN, Broken, TooLarge, choose_encoding, packed, unpacked
+from headrace_edge.rules.limits import EdgeLimits
+from headrace_edge.rules.replies import Reply, error_reply
+from headrace_edge.rules.requests import AdmittedRequest
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,19 +22,25 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
-_log = logging.getLogger("headrace.gateway")
+_log = logging.getLogger("headrace.edge")
 
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _REQUEST = "headrace.request"
 
 
-def request_of(scope: Scope) -> ApiRequest:
+def request_of(scope: Scope) -> AdmittedRequest[Any]:
     """The request that the edge admitted."""
     return scope[_REQUEST]
 
 
+def peer_of(scope: Scope) -> str:
+    """The address of who is connected: a client's, or that of a proxy in front; "" where it is not known."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 class Edge:
-    """ASGI around the app. `admit`: the caller of a path with these headers, or the refusal.
+    """ASGI around the app. `admit`: the caller of a call with these headers, or the refusal.
 
     `shortcuts`: the paths that are called all day, and their endpoints. They skip the app's own routing and middleware, which
     would cost a quarter of such a call (measured).
@@ -44,8 +49,8 @@ class Edge:
     def __init__(
         self,
         app: App,
-        admit: Callable[[str, Headers], Caller | Reply],
-        limits: Limits,
+        admit: Callable[[Scope, Headers], Any | Reply],
+        limits: EdgeLimits,
         shortcuts: Sequence[tuple[re.Pattern[str], App]] = (),
         health: Health | None = None,
     ) -> None:
@@ -69,7 +74,7 @@ class Edge:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        caller = self._admit(scope["path"], headers)
+        caller = self._admit(scope, headers)
         if isinstance(caller, Reply):
             await respond(send, caller, headers)
             return
@@ -78,7 +83,7 @@ class Edge:
             # NB: only a slow client is hung up on; others must be able to read the answer while they still send.
             await respond(send, body, headers, close=body.status == 408)
             return
-        scope[_REQUEST] = ApiRequest(caller, headers, body)
+        scope[_REQUEST] = AdmittedRequest(caller, headers, body)
         await self._endpoint(scope)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> App:
@@ -141,9 +146,13 @@ class _Watched:
 
 
 async def respond(send: Send, reply: Reply, request_headers: Headers, *, close: bool = False) -> None:
-    """Send a reply, compressed where the client accepts that and the size is worth it. `close`: end the connection after it."""
-    body = reply.body
-    encoding = choose_encoding(request_headers.get(b"accept-encoding", b"").decode("latin-1"), len(body))
+    """Send a reply, compressed where the client accepts that and the size is worth it. `close`: end the connection after it.
+
+    A reply that names its `Content-Encoding` itself is sent as it is (a file that was compressed once, for all).
+    """
+    body, encoding = reply.body, None
+    if "Content-Encoding" not in reply.headers:
+        encoding = choose_encoding(request_headers.get(b"accept-encoding", b"").decode("latin-1"), len(body))
     headers = [(b"content-type", reply.content_type.encode())]
     if encoding is not None:
         body = packed(body, encoding)

@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 
 from headrace.errors import Fatal, Misconfigured
-from headrace_gateway.adapters.connection import LimitedConnection
-from headrace_gateway.settings import Limits
+from headrace_edge.connection import LimitedConnection
+from headrace_edge.rules.limits import EdgeLimits
 
 # Files that are open for other reasons than connections: sockets to the broker, the log, libraries.
 _OTHER_FILES = 100
@@ -26,11 +26,14 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an ASGI app on `host:port`; `port=0` takes a free one. Raises `Misconfigured` where the address cannot be used."""
+    """Serves an ASGI app on `host:port`; `port=0` takes a free one.
 
-    def __init__(self, app: Any, host: str, port: int, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    Raises `Misconfigured` where the address cannot be used; the error names the `setting` of the port.
+    """
+
+    def __init__(self, app: Any, host: str, port: int, limits: EdgeLimits, setting: str) -> None:
         _allow_files(limits.connections + _OTHER_FILES)
-        self._socket = _bound(host, port)
+        self._socket = _bound(host, port, setting)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
@@ -72,7 +75,7 @@ def _allow_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # NB: without the explicit protocol asyncio does not know TCP and leaves Nagle's algorithm on: 40 ms per answer.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -82,5 +85,5 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.listen(2048)
     except OSError as error:
         bound.close()
-        raise Misconfigured(f"{host}:{port} cannot be used ({error.strerror}): set HEADRACE_GATEWAY_PORT") from None
+        raise Misconfigured(f"{host}:{port} cannot be used ({error.strerror}): set {setting}") from None
     return bound

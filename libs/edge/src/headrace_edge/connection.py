@@ -1,12 +1,13 @@
 """One HTTP connection: uvicorn's protocol, with the limits that uvicorn has not.
 
 uvicorn limits neither how many connections there are, nor how long or how large the head of a request may be, nor how many
-requests may be sent before the first is answered, nor how slowly an answer may be read: `LimitedConnection` does. It overrides and
+requests may be sent before the first is answered, nor whether an answer is read at all: `LimitedConnection` does. It overrides and
 reads public names of `HttpToolsProtocol` only. No connection is ever without a timer: one for a head that is awaited, the deadline
-of the app that answers, one for a client that reads, or uvicorn's own of an idle connection.
+of the app that answers, one for a client that reads, or uvicorn's own of an idle connection. An answer may last for ever (a stream of
+events) while its client reads: what is counted is time in which nothing was read.
 
 uvicorn's parser takes what follows a head that offers an upgrade (`Upgrade: h2c`, `websocket`) for another protocol, and
-drops the body. The gateway accepts no offer: it answers such a request as if there were none (RFC 9110, 7.8).
+drops the body. No offer is accepted: we answer such a request as if there were none (RFC 9110, 7.8).
 """
 
 import asyncio
@@ -16,11 +17,10 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from headrace_gateway.settings import Limits
+from headrace_edge.rules.limits import EdgeLimits
 
 LINGER_S = 2.0
 PIPELINED = 32
-READ_WITHIN_S = 30.0
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -38,7 +38,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     parser: Any  # uvicorn sets None after the end, when nothing is parsed any more
 
-    def __init__(self, limits: Limits, **given: Any) -> None:
+    def __init__(self, limits: EdgeLimits, **given: Any) -> None:
         super().__init__(**given)
         self._limits = limits
         self._head_bytes: int | None = 0
@@ -146,10 +146,22 @@ class LimitedConnection(HttpToolsProtocol):
         self._end(431, f"the head of a request may have {self._limits.header_bytes} bytes at most")
 
     def pause_writing(self) -> None:
-        """The client does not read fast enough: it has `READ_WITHIN_S` from now on."""
+        """The client does not read as fast as we write: it has `read_within_s` to read some of it."""
         super().pause_writing()
         if self._reading_timer is None:
-            self._reading_timer = self.loop.call_later(READ_WITHIN_S, self.transport.abort)
+            self._await_reading()
+
+    def _await_reading(self) -> None:
+        unread_bytes = self.transport.get_write_buffer_size()
+        self._reading_timer = self.loop.call_later(self._limits.read_within_s, self._on_read_limit, unread_bytes)
+
+    def _on_read_limit(self, unread_bytes: int) -> None:
+        """Hang up on a client that has read nothing; one that is merely slow has as long again."""
+        # NB: the app writes nothing while writing is paused, so what waits shrinks only because it is read.
+        if self.transport.get_write_buffer_size() < unread_bytes:
+            self._await_reading()
+        else:
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         """The client has read."""

@@ -21,7 +21,7 @@ import msgspec
 
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
-from headrace_gateway.core.callers import Caller, digest_of
+from headrace_edge.rules.callers import Caller, digest_of
 
 # The value of HEADRACE_API_KEYS that lets anyone ask from outside.
 NONE = "none"

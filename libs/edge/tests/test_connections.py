@@ -1,25 +1,25 @@
-"""The gateway on real sockets: clients that are slow, greedy, silent or no clients at all."""
+"""An app behind the edge on real sockets: clients that are slow, greedy, silent or no clients at all."""
 
 import asyncio
 import socket
-from typing import Any
 
 import httpx
 import pytest
 
-from headrace_gateway.adapters import connection
-from headrace_gateway.adapters.server import HttpServer
-from headrace_gateway.settings import Limits
+from headrace.errors import Misconfigured
+from headrace.hosting.health import Health
+from headrace_edge.rules.limits import EdgeLimits
+from headrace_edge.server import HttpServer
 
-Bench = Any  # the fixture of conftest.py
+from .conftest import Serving
 
 
-async def test_a_real_server_answers_and_ends_in_order(bench: Bench) -> None:
+async def test_a_real_server_answers_and_ends_in_order(serving: Serving) -> None:
     async with (
-        bench.serving() as port,
+        serving() as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
-        assert (await client.post(bench.path, json=bench.body)).status_code == 200
+        assert (await client.post("/x", json=BODY)).status_code == 200
 
 
 async def received(port: int, *parts: bytes) -> bytes:
@@ -33,75 +33,78 @@ async def received(port: int, *parts: bytes) -> bytes:
         writer.close()
 
 
-POST = b"POST /v2/models/delay/infer HTTP/1.1\r\nHost: x\r\n"
+BODY = {"miles": 500}
+POST = b"POST /x HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.mark.parametrize(
     "parts", [(), (b"POST /v2",), (POST, b"X-More: 1\r\n"), (POST + b"Content-Length: 90\r\n\r\n{",)]
 )
-async def test_who_sends_slowly_gets_408_and_the_others_are_served(bench: Bench, parts: tuple[bytes, ...]) -> None:
-    async with bench.serving(Limits(head_within_s=0.3, body_within_s=0.3)) as port:
+async def test_who_sends_slowly_gets_408_and_the_others_are_served(serving: Serving, parts: tuple[bytes, ...]) -> None:
+    async with serving(EdgeLimits(head_within_s=0.3, body_within_s=0.3)) as port:
         slow = asyncio.create_task(received(port, *parts))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+            assert (await client.post("/x", json=BODY)).status_code == 200
         assert (await slow).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_head_without_end_is_431_and_a_bad_one_400(bench: Bench) -> None:
-    async with bench.serving() as port:
+async def test_a_head_without_end_is_431_and_a_bad_one_400(serving: Serving) -> None:
+    async with serving() as port:
         assert (await received(port, POST, *[b"X-%d: %s\r\n" % (n, b"x" * 2000) for n in range(100)])).startswith(
             b"HTTP/1.1 431 "
         )
         assert (await received(port, b"\x16\x03\x01 garbage\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_connections_over_the_limit_are_503_and_the_others_are_served(bench: Bench) -> None:
-    async with bench.serving(Limits(connections=2)) as port:
+async def test_connections_over_the_limit_are_503_and_the_others_are_served(serving: Serving) -> None:
+    async with serving(EdgeLimits(connections=2)) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+            assert (await client.post("/x", json=BODY)).status_code == 200
             _, second = await asyncio.open_connection("127.0.0.1", port)
             answer = await received(port)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"Retry-After: 1" in answer
-            assert (await client.post(bench.path, json=bench.body)).status_code == 200
+            assert (await client.post("/x", json=BODY)).status_code == 200
         second.close()
 
 
-async def test_a_body_over_the_limit_is_413_while_it_is_still_being_sent(bench: Bench) -> None:
+async def test_a_body_over_the_limit_is_413_while_it_is_still_being_sent(serving: Serving) -> None:
     async with (
-        bench.serving() as port,
+        serving() as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
-        assert (await client.post(bench.path, content=b"x" * 3_000_000)).status_code == 413
-        assert (await client.post(bench.path, json=bench.body)).status_code == 200
+        assert (await client.post("/x", content=b"x" * 3_000_000)).status_code == 413
+        assert (await client.post("/x", json=BODY)).status_code == 200
 
 
-PREDICT = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\n"
-PREDICT += b'Content-Length: 45\r\n\r\n{"inputs": {"miles": 500, "carrier": "AAAA"}}'
+ASK = b"POST /ask HTTP/1.1\r\nHost: x\r\n"
+ASK += b'Content-Length: 45\r\n\r\n{"inputs": {"miles": 500, "carrier": "AAAA"}}'
 
 
-async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_connection(bench: Bench) -> None:
-    async with bench.serving() as port:
+async def test_requests_sent_ahead_are_answered_in_order_and_too_many_end_the_connection(
+    serving: Serving, health: Health
+) -> None:
+    async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(PREDICT * 20)
+        writer.write(ASK * 20)
         for _ in range(20):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
             assert head.startswith(b"HTTP/1.1 200 ")
             size = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
             await reader.readexactly(size)
         writer.close()
-        assert (await received(port, PREDICT * 300)).startswith(b"HTTP/1.1 503 ")
+        assert (await received(port, ASK * 300)).startswith(b"HTTP/1.1 503 ")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            assert (await client.post(bench.path, json=bench.body)).status_code == 200
-    assert bench.health.unforeseen == 0
+            assert (await client.post("/x", json=BODY)).status_code == 200
+    assert health.unforeseen == 0
 
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\n"
 WEBSOCKET = b"connection: keep-alive, upgrade\r\nUPGRADE: websocket\r\nSec-WebSocket-Version: 13\r\n"
 
 
-def predict_that_offers(offer: bytes, *, chunked: bool = False) -> bytes:
-    head, _, body = PREDICT.partition(b"\r\n\r\n")
+def request_that_offers(offer: bytes, *, chunked: bool = False) -> bytes:
+    head, _, body = ASK.partition(b"\r\n\r\n")
     if chunked:
         head, _, _ = head.partition(b"\r\nContent-Length")
         head += b"\r\nTransfer-Encoding: chunked"
@@ -112,11 +115,11 @@ def predict_that_offers(offer: bytes, *, chunked: bool = False) -> bytes:
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET, b"Connection: Upgrade\r\nUpgrade: TLS/1.0, h2c\r\n"])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_an_upgrade_that_is_offered_is_ignored_and_the_body_is_read(
-    bench: Bench, offer: bytes, chunked: bool
+    serving: Serving, health: Health, offer: bytes, chunked: bool
 ) -> None:
-    request = predict_that_offers(offer, chunked=chunked)
-    last = PREDICT.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    async with bench.serving() as port:
+    request = request_that_offers(offer, chunked=chunked)
+    last = ASK.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    async with serving() as port:
         for pieces in ([request], [bytes([byte]) for byte in request], [request[:-20], request[-20:]]):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             for piece in pieces:
@@ -127,11 +130,11 @@ async def test_an_upgrade_that_is_offered_is_ignored_and_the_body_is_read(
             assert answers.count(b"HTTP/1.1 200 ") == 4
             assert answers.count(b"HTTP/1.1 ") == 4
             writer.close()
-    assert bench.health.unforeseen == 0
+    assert health.unforeseen == 0
 
 
-async def test_who_only_offers_an_upgrade_is_answered_and_kept(bench: Bench) -> None:
-    async with bench.serving() as port:
+async def test_who_only_offers_an_upgrade_is_answered_and_kept(serving: Serving) -> None:
+    async with serving() as port:
         asked = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n"
         answers = await received(port, asked, asked.replace(b"keep-alive", b"close"))
         assert answers.count(b"HTTP/1.1 200 ") == 2
@@ -141,30 +144,23 @@ async def test_who_only_offers_an_upgrade_is_answered_and_kept(bench: Bench) -> 
         )
 
 
-async def test_line_ends_between_requests_hold_no_connection(bench: Bench) -> None:
-    async with bench.serving(Limits(head_within_s=0.3)) as port:
+async def test_line_ends_between_requests_hold_no_connection(serving: Serving) -> None:
+    async with serving(EdgeLimits(head_within_s=0.3)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(PREDICT)
+        writer.write(ASK)
         await asyncio.wait_for(reader.readuntil(b"}"), 20)
         writer.write(b"\r\n")
         assert b"HTTP/1.1 408 " in await asyncio.wait_for(reader.read(), 20)
         writer.close()
 
 
-async def test_who_does_not_read_his_answers_is_hung_up_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_WITHIN_S", 0.3)
-    row = b'{"inputs": {"miles": 500, "carrier": "AA"}},'
-    body = b'{"rows": [' + (row * 256)[:-1] + b"]}"
-    large = b"POST /v1/deployments/delay/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
-        len(body),
-        body,
-    )
-    async with bench.serving() as port:
+async def test_who_does_not_read_his_answers_is_hung_up_on(serving: Serving) -> None:
+    async with serving(EdgeLimits(read_within_s=0.3)) as port:
         with socket.create_connection(("127.0.0.1", port)) as unread:
             unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             unread.setblocking(False)
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(send_for_ever(unread, large), 60)
+                await asyncio.wait_for(send_for_ever(unread, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"), 60)
 
 
 async def send_for_ever(unread: socket.socket, made: bytes) -> None:
@@ -181,15 +177,13 @@ async def send_for_ever(unread: socket.socket, made: bytes) -> None:
         b"".join([b"GET /v2 HTTP/1.1\r\n", *(b"X-%d: y\r\n" % n for n in range(9000)), b"\r\n"]),
     ],
 )
-async def test_a_head_over_the_limit_is_431_though_it_comes_in_one_piece(bench: Bench, head: bytes) -> None:
-    async with bench.serving() as port:
+async def test_a_head_over_the_limit_is_431_though_it_comes_in_one_piece(serving: Serving, head: bytes) -> None:
+    async with serving() as port:
         assert (await received(port, head)).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_taken_port_is_a_clear_error() -> None:
-    from headrace.errors import Misconfigured
-
-    first = HttpServer(None, "127.0.0.1", 0)
-    with pytest.raises(Misconfigured, match="HEADRACE_GATEWAY_PORT"):
-        HttpServer(None, "127.0.0.1", first.port)
+    first = HttpServer(None, "127.0.0.1", 0, EdgeLimits(), "THE_PORT")
+    with pytest.raises(Misconfigured, match="set THE_PORT"):
+        HttpServer(None, "127.0.0.1", first.port, EdgeLimits(), "THE_PORT")
     first.close()

@@ -6,8 +6,8 @@ import pytest
 
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
-from headrace_gateway.adapters.keys import load_callers
-from headrace_gateway.core.callers import Unidentified, digest_of, find_caller
+from headrace_edge.keys import load_callers
+from headrace_edge.rules.callers import Unidentified, digest_of, find_caller
 
 NOW_S = 1_800_000_000.0
 

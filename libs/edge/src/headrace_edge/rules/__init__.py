@@ -1,0 +1,1 @@
+"""What an edge decides: values in, values out."""
