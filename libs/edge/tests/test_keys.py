@@ -64,6 +64,7 @@ def test_a_file_holds_digests_tenants_rates_and_ends(tmp_path: Path) -> None:
         ("[[key]]\nname = 'x'\nsha256 = 'abc'", "64 hex digits"),
         ("[[key]]\nname = 'x'\nkey = 'a'\nper_second = 0", "above 0"),
         ("[[key]]\nname = 'x'\nkey = 'a'\nrate = 1", "rate"),
+        ("[[key]]\nname = 'x'\nkey = 'a'\nrole = 'boss'", "x: role is viewer, operator or approver, got 'boss'"),
         ("[[key", "keys.toml"),
     ],
 )

@@ -7,11 +7,13 @@ tenant = "shop"         # optional: routes may know exceptions for tenants
 deployments = ["cart"]  # optional: the deployments that the key is for; all when not given
 per_second = 50         # optional; `burst` calls at once, twice as many when not given
 expires = 2027-01-01T00:00:00Z
+role = "operator"       # of a person: viewer, operator or approver; without it the key asks for predictions only
 """
 
 import ipaddress
 import math
 import re
+import secrets
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +24,14 @@ import msgspec
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
 from headrace_edge.rules.callers import Caller, digest_of
+from headrace_edge.rules.people import KnownPeople, Trust, read_proxies, read_roles
+from headrace_edge.rules.roles import Role
 
 # The value of HEADRACE_API_KEYS that lets anyone ask from outside.
 NONE = "none"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+_OWN_HEADERS = ("authorization", "cookie", "host", "origin", "x-api-key", "x-headrace-act")
 
 
 class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +45,7 @@ class KeyLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_second: float | None = None
     burst: float | None = None
     expires: datetime | None = None
+    role: str = ""
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +70,40 @@ def load_callers(settings: Settings) -> tuple[Caller, ...]:
             "HEADRACE_API_KEYS_FILE or HEADRACE_API_KEYS (or HEADRACE_API_KEYS=none, if something in front checks them)"
         )
     return ()
+
+
+def load_people(settings: Settings) -> KnownPeople:
+    """By what persons are known: their keys, a proxy's header, and sessions under a secret that is new with every start.
+
+    Raises `Misconfigured` for settings that cannot be meant. Where a proxy names who acts, no key is needed on any address.
+    """
+    trust = load_trust(settings)
+    has_keys = settings.api_keys_file or settings.api_keys or not trust.header
+    return KnownPeople(load_callers(settings) if has_keys else (), trust, secrets.token_bytes(32))
+
+
+def load_trust(settings: Settings) -> Trust:
+    """The header that names who acts, and from whom it is believed. Raises `Misconfigured`."""
+    header = settings.trusted_header.strip().lower()
+    if not header:
+        if settings.trusted_roles or settings.trusted_proxies:
+            raise Misconfigured("HEADRACE_TRUSTED_ROLES and _PROXIES mean nothing without HEADRACE_TRUSTED_HEADER")
+        return Trust()
+    if not _HEADER.fullmatch(header) or header in _OWN_HEADERS:
+        raise Misconfigured(
+            f"HEADRACE_TRUSTED_HEADER must be a header that a proxy sets, such as X-Forwarded-User, got {header!r}"
+        )
+    if not settings.trusted_proxies and not is_loopback(settings.http_host):
+        raise Misconfigured(
+            f"HTTP is to be served on {settings.http_host}, so anyone could send {header}: set HEADRACE_TRUSTED_PROXIES "
+            "to the addresses of the proxy"
+        )
+    roles, proxies = read_roles(settings.trusted_roles), read_proxies(settings.trusted_proxies)
+    if isinstance(roles, str):
+        raise Misconfigured(f"HEADRACE_TRUSTED_ROLES: {roles}")
+    if isinstance(proxies, str):
+        raise Misconfigured(f"HEADRACE_TRUSTED_PROXIES: {proxies}")
+    return Trust(header.encode(), roles, proxies)
 
 
 def is_loopback(host: str) -> bool:
@@ -105,9 +146,16 @@ def _from_line(line: KeyLine, path: Path) -> Caller:
             raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: {name} must be above 0, got {rate}")
     if line.deployments == []:
         raise Misconfigured(f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: deployments is empty; leave it out for all")
+    role = Role.of(line.role)
+    if line.role and role is None:
+        raise Misconfigured(
+            f"HEADRACE_API_KEYS_FILE: {path}: {line.name}: role is viewer, operator or approver, got {line.role!r}"
+        )
     burst = line.burst if line.burst is not None else 2 * (line.per_second or 1)
     allowed = tuple(line.deployments or ())
-    return Caller(line.name, digest, line.tenant, line.per_second, max(burst, 1.0), _seconds(line.expires), allowed)
+    return Caller(
+        line.name, digest, line.tenant, line.per_second, max(burst, 1.0), _seconds(line.expires), allowed, role
+    )
 
 
 def _seconds(expires: Any) -> float | None:

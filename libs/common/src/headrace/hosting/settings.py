@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       versions.
     - `api_keys_file`, `api_keys`: who may use the gateway, a TOML file or `name=key,name=key` (`none` for anyone,
       explicitly).
+    - `trusted_header`: the header in which a proxy names the person who acts (`X-Forwarded-User`, say).
+      `trusted_roles`: their roles, `anna=operator,bob=approver,*=viewer`. `trusted_proxies`: addresses or networks from
+      which the header is believed; this machine when not given.
     - `allowed_projects`: what pipeline and trainer may import: names of entry points, references or folders,
       comma-separated. Without it, the installed entry points and what `applied_file` lists.
     - `gateway_body_bytes`: the limit of one HTTP body, uncompressed. `gateway_connections`: the limit of open
@@ -67,6 +70,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_connections: int = 1_000
     api_keys_file: str = ""
     api_keys: str = ""
+    trusted_header: str = ""
+    trusted_roles: str = ""
+    trusted_proxies: str = ""
     log_level: str = "INFO"
     connect_timeout_s: float = 60.0
     replication_factor: int = 1

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from headrace_edge.rules.roles import Role
+
 MAX_KEY_CHARS = 512
 
 
@@ -20,7 +22,7 @@ class Caller:
     """Who may call.
 
     `digest`: SHA-256 of the key, hex. `expires_s`: since the epoch, None for never. `per_s`, `burst`: calls; None for any number.
-    `deployments`: those that the key is for; () for all.
+    `deployments`: those that the key is for; () for all. `role`: of a person; None for a key that asks for predictions only.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Caller:
     burst: float = 1.0
     expires_s: float | None = None
     deployments: tuple[str, ...] = ()
+    role: Role | None = None
 
     def may_ask(self, deployment: str) -> bool:
         """Whether the key is for this deployment."""
