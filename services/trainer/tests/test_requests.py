@@ -113,6 +113,15 @@ def test_a_request_without_a_clock_amid_a_replay_does_not_pause_drifts_for_years
     assert run.run != ""
 
 
+@pytest.mark.parametrize(
+    ("cause", "by", "asked_by"), [("manual", "ann", "ann"), ("drift", "monitor", ""), ("first", "cli", "")]
+)
+def test_who_asked_by_hand_is_kept_with_the_run(cause: str, by: str, asked_by: str) -> None:
+    (accepted,) = on_request(Runs(), RetrainRequested("d", cause, "", by), "r", DEPLOYMENT, NOW_S, NOW_MS).facts
+    assert isinstance(accepted, RetrainAccepted)
+    assert accepted.asked_by == asked_by
+
+
 def test_the_same_request_on_another_log_is_another_run() -> None:
     request = RetrainRequested("d", "first", "", "monitor")
     steps = [on_request(Runs(), request, "r", DEPLOYMENT, NOW_S, NOW_MS + later) for later in (0, 0, 1)]

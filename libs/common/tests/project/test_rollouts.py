@@ -29,6 +29,14 @@ def plan(rollout: BlueGreen | Canary | ABTest | Shadow) -> RolloutDefinition:
 USUAL = tuple(GuardrailDefinition(rail.metric, rail.limit, rail.consecutive) for rail in GUARDRAILS)
 
 
+@pytest.mark.parametrize(
+    ("given", "found"), [(False, (False, False)), (True, (True, False)), ("another", (True, True))]
+)
+def test_an_approval_may_be_demanded_of_another_than_the_author(given: bool | str, found: tuple[bool, bool]) -> None:
+    declared = plan(Canary(approval=given))
+    assert (declared.approval, declared.approval_by_another) == found
+
+
 def test_blue_green_is_the_default_with_the_usual_guardrails_and_a_week_of_labels_after_their_horizon() -> None:
     bare = compile_project(Project("p", [Deployment("d", "unit", [Number("x")])])).deployments[0]
     assert bare.rollout == RolloutDefinition("blue_green", True, guardrails=USUAL, rollback_window_s=7 * 86_400.0)
@@ -61,6 +69,7 @@ def test_durations_become_seconds_and_guardrails_are_included() -> None:
         (BlueGreen(min_cycles=4), r"min_cycles must lie in 5\.\.500, got 4"),
         (BlueGreen(ranking_limit=0), "ranking_limit must lie between 0 and 1, got 0"),
         (ABTest(share=1.0), "share must be below 1"),
+        (Canary(approval="four eyes"), "approval must be True, False or 'another', got 'four eyes'"),
         (ABTest(winner="me"), "winner must be 'rule' or 'hand'"),
         (Shadow(guardrails=[Guardrail("mood", 1)]), "guardrails know errors, .*, got mood"),
     ],

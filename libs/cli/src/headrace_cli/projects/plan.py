@@ -133,7 +133,8 @@ def _detector(test: d.DriftDefinition) -> str:
 
 def _releases(found: d.DeploymentDefinition) -> str:
     plan = found.rollout
-    by_hand = ", after a person has approved it" if plan.approval else ""
+    who = "another person than its author" if plan.approval_by_another else "a person"
+    by_hand = f", after {who} has approved it" if plan.approval else ""
     judged = _judged(found)
     match plan.policy:
         case "canary":

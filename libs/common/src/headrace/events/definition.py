@@ -237,7 +237,7 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     `silence_s`: the wall time without a verdict after which the rollout is paused; after twice as long it is aborted.
     `give_up_s`: the event time after which a rollout ends that nothing has decided. `rollback_window_s`: the event time
     after a promotion in which the old version stays loaded and the new one is still judged. `approval`: a named person
-    must approve the version first.
+    must approve the version first; `approval_by_another`: one who neither registered it nor asked for its training.
     """
 
     policy: str
@@ -261,6 +261,7 @@ class RolloutDefinition(msgspec.Struct, frozen=True):
     give_up_s: float = 5_184_000.0
     rollback_window_s: float = 604_800.0
     approval: bool = False
+    approval_by_another: bool = False
     guardrails: tuple[GuardrailDefinition, ...] = ()
 
     @property

@@ -27,7 +27,7 @@ class RetrainRequested(msgspec.Struct, frozen=True):
 
 class RetrainAccepted(msgspec.Struct, frozen=True):
     """The trainer accepts a request. `run`: the id of this training in all later facts. `changed_at_s`: as in the
-    request.
+    request. `asked_by`: the person who asked by hand; "" where nobody did.
     """
 
     deployment: str
@@ -38,6 +38,7 @@ class RetrainAccepted(msgspec.Struct, frozen=True):
     clock_s: float
     waivers: tuple[Waiver, ...] = ()
     changed_at_s: float | None = None
+    asked_by: str = ""
 
 
 class RetrainCoalesced(msgspec.Struct, frozen=True):

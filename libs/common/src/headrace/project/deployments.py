@@ -235,7 +235,7 @@ class Judged:
     - `guardrails`: limits that need no labels. `silence`: the wall time without a verdict after which the rollout is
       paused; after twice that it is aborted.
     - `give_up_after`: the event time after which a canary, or an A/B test by hand, ends that nothing has decided.
-    - `approval`: a named person must approve a version first (`headrace model approve`).
+    - `approval`: a named person must approve a version first (`headrace model approve`); `"another"`: not its author.
     """
 
     alpha: float = 0.05
@@ -249,7 +249,7 @@ class Judged:
     guardrails: Sequence[Guardrail] = GUARDRAILS
     silence: str | float = "5m"
     give_up_after: str | float = "60d"
-    approval: bool = False
+    approval: bool | str = False
 
 
 @dataclass(frozen=True)

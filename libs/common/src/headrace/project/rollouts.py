@@ -18,6 +18,9 @@ def compile_rollout(deployment: str, found: Rollout, horizon_s: float | None = N
     """The plan of a policy. `horizon_s`: of the label, None without one. Raises `Misconfigured`, which names the
     deployment and the way out.
     """
+    if found.approval not in (True, False, "another"):
+        given = f"approval must be True, False or 'another', got {str(found.approval)[:80]!r}"
+        raise Misconfigured(f"deployment {deployment[:80]}: rollout {given}")
     plan = _plan(found, horizon_s or 0.0)
     for sentence in at(("rollout",), rollout_rules(deployment, plan)):
         raise Misconfigured(sentence)
@@ -37,7 +40,8 @@ def _plan(found: Rollout, horizon_s: float) -> d.RolloutDefinition:
         missing=found.missing,
         silence_s=seconds(found.silence),
         give_up_s=seconds(found.give_up_after),
-        approval=found.approval,
+        approval=found.approval is not False,
+        approval_by_another=found.approval == "another",
         guardrails=_guardrails(found.guardrails),
     )
     return _special(found, shared, horizon_s)

@@ -58,7 +58,7 @@ def _model(found: VersionRegistered, deployment: DeploymentDefinition) -> str:
     lineage = found.lineage
     rows = [
         ("owner", found.owner or deployment.owner or NOT_STATED),
-        ("registered", f"{format_instant(found.registered_at_s)} by {found.by}"),
+        ("registered", f"{format_instant(found.registered_at_s)} by {found.by}{_asked_by(found)}"),
         ("why", found.reason or NOT_STATED),
         ("output", found.output + (f" ({', '.join(found.classes)})" if found.classes else "")),
         ("model digest", f"`{found.model_digest}`"),
@@ -72,6 +72,10 @@ def _model(found: VersionRegistered, deployment: DeploymentDefinition) -> str:
         packages = ", ".join(f"{name} {number}" for name, number in sorted(lineage.packages.items()))
         rows += [("code", lineage.code_version), ("packages", packages), ("seed", str(lineage.seed))]
     return _table(("", ""), rows)
+
+
+def _asked_by(found: VersionRegistered) -> str:
+    return f", asked for by {found.asked_by}" if found.asked_by else ""
 
 
 def _data(found: VersionRegistered) -> str:

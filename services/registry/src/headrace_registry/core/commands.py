@@ -15,6 +15,7 @@ from headrace.events.registry import (
     RolloutResumed,
     StartRollout,
 )
+from headrace.registry.approvals import approver_of
 from headrace.registry.state import WARMING, Entry, Registry
 from headrace.step import Step
 from headrace_registry.core.compatibility import control_mismatch
@@ -64,8 +65,10 @@ def why_wait(entry: Entry, command: StartRollout, plan: RolloutDefinition) -> st
     """Why a rollout must wait (for another one, or for an approval); None when it need not."""
     if entry.rollout is not None:
         return f"a rollout of version {entry.rollout.version} is under way: wait for it, or abort it"
-    if plan.approval and command.version not in entry.approvals:
-        return f"version {command.version} is not approved: `headrace model approve {command.deployment} {command.version}`"
+    if plan.approval and approver_of(plan, entry, command.version) is None:
+        author = entry.approvals.get(command.version)
+        what = "not approved" if author is None else f"approved by its author {author} only, and another person must"
+        return f"version {command.version} is {what}: `headrace model approve {command.deployment} {command.version}`"
     return None
 
 

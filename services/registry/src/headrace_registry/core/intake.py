@@ -43,7 +43,6 @@ _OF_VERSIONS = {
     TagVersion: versions.on_tag,
     ArchiveVersion: versions.on_archive,
     DeleteVersion: versions.on_delete,
-    ApproveVersion: versions.on_approve,
 }
 _OF_ROLLOUTS = (
     StartRollout | AbortRollout | PauseRollout | ResumeRollout | PromoteRollout | RetryRollout | RollBack | TimedOut
@@ -81,7 +80,7 @@ FollowUp = WriteCard | StartRollout | Approved
 
 def is_command(event: Any) -> bool:
     """Whether this is a command, which may be refused."""
-    return isinstance(event, RegisterVersion | _OF_ROLLOUTS) or type(event) in _OF_VERSIONS
+    return isinstance(event, RegisterVersion | ApproveVersion | _OF_ROLLOUTS) or type(event) in _OF_VERSIONS
 
 
 def on_message(state: Registry, deployment: str, message: Any, ident: str, known: Known) -> Step[Registry, Fact]:
@@ -97,6 +96,8 @@ def on_message(state: Registry, deployment: str, message: Any, ident: str, known
                 now_s=known.time_s,
                 label=None if known.definition is None else known.definition.label,
             )
+        case ApproveVersion():
+            return versions.on_approve(state, message, ident, known.plan)
         case WriteCard(registered, definition):
             card = write_card(registered, definition)
             return step_of(state, [CardWritten(deployment, registered.version, card)])

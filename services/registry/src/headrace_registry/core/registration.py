@@ -81,6 +81,7 @@ def _registered(command: RegisterVersion, number: int, command_id: str, now_s: f
         slices=command.slices,
         golden=command.golden,
         twin=command.twin,
+        asked_by=command.asked_by,
     )
 
 

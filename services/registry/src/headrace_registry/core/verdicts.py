@@ -2,6 +2,7 @@
 
 from headrace.events.registry import RollbackWindowBegun, RolloutResumed, RouteChanged
 from headrace.events.verdicts import VerdictGiven
+from headrace.registry.approvals import approver_of
 from headrace.registry.state import Ended, Entry, Registry, Rollout
 from headrace.step import Step
 from headrace_registry.core import routes
@@ -20,7 +21,7 @@ def on_verdict(state: Registry, verdict: VerdictGiven, about: About) -> Step[Reg
 
 
 def _moved(entry: Entry, about: About, rollout: Rollout, verdict: VerdictGiven) -> Facts:
-    chosen = choose_next_step(rollout, verdict, entry.approvals.get(rollout.version))
+    chosen = choose_next_step(rollout, verdict, approver_of(rollout.plan, entry, rollout.version))
     chosen = give_way(entry, about, rollout, chosen, verdict)
     return followed(entry, about.deployment, rollout, chosen, verdict)
 

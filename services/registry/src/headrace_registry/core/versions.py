@@ -7,6 +7,7 @@ nor deleted; deleting takes the artifacts that no other version refers to, never
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AliasMoved,
     ApproveVersion,
@@ -22,10 +23,11 @@ from headrace.events.registry import (
     VersionDeleted,
     VersionTagged,
 )
+from headrace.registry.approvals import approver_of, may_approve
 from headrace.registry.state import Entry, Registry
 from headrace.step import Step
 from headrace_registry.core import routes
-from headrace_registry.core.machine import Fact, refused, step_of
+from headrace_registry.core.machine import UNDECLARED, Fact, refused, step_of
 from headrace_registry.core.registration import TAGS, places_of
 
 TENANTS = 1_000
@@ -70,14 +72,14 @@ def on_set_override(state: Registry, command: SetOverride, command_id: str) -> S
     return step_of(state, [RouteChanged(command.deployment, route)])
 
 
-def on_approve(state: Registry, command: ApproveVersion, command_id: str) -> Step[Registry, Fact]:
-    """A named person vouches for a version."""
+def on_approve(
+    state: Registry, command: ApproveVersion, command_id: str, plan: RolloutDefinition = UNDECLARED
+) -> Step[Registry, Fact]:
+    """A named person vouches for a version; where the plan demands four eyes, not one of its authors."""
     entry = state.entry(command.deployment)
-    unknown = _not_usable(entry, command.deployment, command.version)
-    if unknown is None and command.version in entry.approvals:
-        unknown = f"version {command.version} was approved by {entry.approvals[command.version]} already"
-    if unknown is not None:
-        return refused(state, command, command_id, unknown)
+    reason = _not_usable(entry, command.deployment, command.version) or _not_approvable(entry, command, plan)
+    if reason is not None:
+        return refused(state, command, command_id, reason)
     return step_of(state, [VersionApproved(command.deployment, command.version, command.reason, command.by)])
 
 
@@ -144,6 +146,17 @@ def _not_archivable(entry: Entry, deployment: str, version: int) -> str | None:
     if routes.names(entry.route, version):
         return f"version {version} is named by the route: end its rollout or its tenants' overrides first"
     return None
+
+
+def _not_approvable(entry: Entry, command: ApproveVersion, plan: RolloutDefinition) -> str | None:
+    before = approver_of(plan, entry, command.version)
+    if before is not None:
+        return f"version {command.version} was approved by {before} already"
+    if may_approve(plan, entry.versions[command.version], command.by):
+        return None
+    if not command.by.strip():
+        return "an approval needs a name"
+    return f"{command.by} is an author of version {command.version}: {command.deployment} demands that another person approves it"
 
 
 def _not_usable(entry: Entry, deployment: str, version: int) -> str | None:

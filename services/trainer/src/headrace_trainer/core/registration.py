@@ -68,6 +68,7 @@ def command_of(
         twin=published.twin,
         onnx=published.onnx,
         golden=published.golden,
+        asked_by=accepted.asked_by,
         **_card(training_set, gated),
     )
 

@@ -170,8 +170,9 @@ def _answer(
         )
     # NB: with the append time: on a log that was made anew the same request is another run, and folders of the former one may be left.
     run = derived_id("run", name, request_id, appended_ms)[:16]
+    asked_by = request.by if request.cause == "manual" else ""
     return RetrainAccepted(
-        name, run, request_id, request.cause, request.reason, clock_s, request.waivers, request.changed_at_s
+        name, run, request_id, request.cause, request.reason, clock_s, request.waivers, request.changed_at_s, asked_by
     )
 
 

@@ -16,7 +16,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     metrics per slice of the holdout. `golden`: see `GoldenRow`. `twin`: the same recipe as measured by the gates,
     fitted on older rows only; a successor is compared with it on rows that this version was trained on. `class_places`:
     where the classes of the model's file stand among `classes`, in the file's order; () where both are the same. A
-    class that the file does not know has probability 0.
+    class that the file does not know has probability 0. `asked_by`: the person who asked for the training by hand.
     """
 
     deployment: str
@@ -42,6 +42,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     golden: tuple[GoldenRow, ...] = ()
     class_places: tuple[int, ...] = ()
     twin: ArtifactPlace | None = None
+    asked_by: str = ""
 
 
 class SetAlias(msgspec.Struct, frozen=True):

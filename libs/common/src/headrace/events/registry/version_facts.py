@@ -35,6 +35,7 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     golden: tuple[GoldenRow, ...] = ()
     class_places: tuple[int, ...] = ()
     twin: ArtifactPlace | None = None
+    asked_by: str = ""
 
 
 class CardWritten(msgspec.Struct, frozen=True):

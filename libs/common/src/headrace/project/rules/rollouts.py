@@ -68,6 +68,7 @@ def _of_judging(plan: d.RolloutDefinition) -> list[Rule]:
         ("min_cycles", has_cycles, cycles),
         ("missing", plan.missing in MISSING, f"missing must be 'worst' or 'at_random', got {plan.missing[:80]!r}"),
         ("without_labels", plan.without_labels in WITHOUT_LABELS, without),
+        ("approval", plan.approval or not plan.approval_by_another, "approval_by_another needs approval"),
         ("winner", plan.winner in ("rule", "hand"), f"winner must be 'rule' or 'hand', got {plan.winner[:80]!r}"),
     ]
 
