@@ -22,10 +22,12 @@ from headrace_cli.commands import (
     daily,
     dataset,
     demo,
+    deployment,
     dlq,
     drill,
     explain,
     feature,
+    finding,
     model,
     outcome,
     project,
@@ -54,6 +56,8 @@ drill.add_to(app)
 explain.add_to(app)
 app.add_typer(project.app, name="project")
 replay.add_to(app)
+app.add_typer(deployment.app, name="deployment")
+app.add_typer(finding.app, name="finding")
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")

@@ -156,7 +156,7 @@ def test_a_roll_back_by_hand_is_a_story_with_its_person_and_reason() -> None:
     assert (episode.title, episode.how, episode.state) == ("roll back by anna → rolled back", "rolled back", "ended")
     assert kinds(episode) == ["roll.back", "rolled.back", "alias.moved"]
     assert (episode.steps[0].by, episode.steps[0].reason) == ("anna", "customers complain")
-    assert episode.steps[0].sentence == "anna asks for roll back of version 2: customers complain"
+    assert episode.steps[0].sentence == "anna asks to roll back version 2: customers complain"
     # The installation plays the past: the wall clock of a command is no event time.
     assert episode.since_event_s == EVENT_S + 4 * HOUR_S
 
@@ -281,7 +281,7 @@ def test_requests_for_the_first_version_are_one_story() -> None:
     registering = history.registered(1, "run2", "q2")
     history.switched(history.rollout(1, registering), 1, registering)
     (episode,) = told(history)
-    assert episode.title == "first version → retrain → gates → waits for rows → switch"
+    assert episode.title == "first version → retrain → gates → switch"
     assert (episode.how, episode.runs, episode.mttd.text) == ("promoted", ("run1", "run2"), "no finding began it")
 
 
@@ -363,7 +363,7 @@ def test_instances_that_start_again_later_are_no_steps_of_an_old_story() -> None
 
     history = History()
     history.drift_to_switch()
-    history.add(VersionWarmed("d", 2, "inference-3", 0.4), "late")
+    history.add(VersionWarmed("d", 2, "inference-3", 0.4), "late", after_s=HOUR_S)
     (episode,) = told(history)
     assert [step.sentence for step in episode.steps if step.part == "warm"] == [
         "version 2 warm on inference-1 after 0.4 s", "version 2 warm on inference-2 after 0.4 s",

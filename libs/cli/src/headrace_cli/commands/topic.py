@@ -1,4 +1,4 @@
-"""`headrace topic apply|list|tail|stops|resume|skip`."""
+"""`headrace topic apply|list|tail|show|stops|resume|skip`."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from headrace.errors import Fatal, Misconfigured, Poison
 from headrace.events.ops import PartitionResumed, PartitionStopped
+from headrace.evidence.records import full_name, read_record
 from headrace.hosting.stops import read_stops, stop_record
 from headrace.log.admin import drifted, ensure_topics
 from headrace.log.codec import header
@@ -92,7 +93,7 @@ def tail(
     """Print the newest records of a topic, decoded."""
 
     async def work(session: Session) -> None:
-        full = _full_name(session.topics, name)
+        full = full_name(session.topics, name)
         partitions = await session.log.partitions(full)
         ends = await session.log.end_offsets(partitions)
         records = await _newest(session, ends, number)
@@ -102,6 +103,28 @@ def tail(
             await _follow(session, ends, as_json)
 
     run(work)
+
+
+@app.command("show")
+def show_record(
+    place: Annotated[str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="registry.facts/0/12")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one record: its headers, and its content as it is written."""
+    found = run(lambda session: read_record(session.log, session.codec, session.topics, place))
+    if as_json:
+        return print(json.dumps(plain(found), indent=2, default=str))
+    about = {
+        "record": found.place, "key": found.key, "type": found.kind, "id": found.id, "source": found.source,
+        "event time": instant(found.event_s), "appended": instant(found.wall_s), "caused by": found.cause,
+        "story": found.correlation, "made from": found.origin, "bytes": f"{found.size_bytes:,}", "says": found.sentence,
+        "unreadable": found.unread,
+    }  # fmt: skip
+    for name, value in about.items():
+        if value:
+            console.print(Text.assemble((f"{name:<11}", "dim"), harmless(value)), soft_wrap=True)
+    body = found.value if isinstance(found.value, str) else json.dumps(found.value, indent=2, default=str)
+    return console.print(harmless(body), highlight=False, markup=False, soft_wrap=True)
 
 
 Partition = Annotated[
@@ -187,7 +210,7 @@ def _target(stopped: PartitionStopped, ends: dict[TopicPartition, int], to: int 
 
 
 async def _chosen(session: Session, name: str, partition: int | None) -> list[PartitionStopped]:
-    full = _full_name(session.topics, name)
+    full = full_name(session.topics, name)
     if full not in await session.log.list_topics():
         raise Misconfigured(f"there is no topic {name}: `headrace topic list`")
     stopped = list((await read_stops(session.log, session.codec, session.topics)).values())
@@ -226,13 +249,6 @@ def _let_go_on(work: Any, as_json: bool) -> None:
 
 def _author(by: str | None) -> str:
     return by or f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _full_name(topics: Topics, name: str) -> str:
-    base = name if name.rsplit(".", 1)[-1].startswith("v") and name.rsplit(".", 1)[-1][1:].isdigit() else f"{name}.v1"
-    full = topics.prefixed(topics.base(base))
-    topics.rule(full)
-    return full
 
 
 async def _newest(session: Session, ends: dict[TopicPartition, int], number: int) -> list[Record]:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from headrace.evidence.steps import State, Step
-from headrace.evidence.turns import PROMOTED, RESOLVED, WEAK, Turn
+from headrace.evidence.turns import BY_THE_WAY, PROMOTED, RESOLVED, WEAK, Turn
 
 _FINDING = "finding."
 _ORDER: dict[State, int] = {"ok": 0, "unknown": 1, "attention": 2, "page": 3}
@@ -164,13 +164,13 @@ def _named(refs: Iterable[str], noun: str) -> tuple[str, ...]:
 
 
 def _title(turns: Sequence[Turn], first: Step) -> str:
-    """The stages in the order of their beginning, each once. A blue-green promotion is a switch; after one the
-    resolution of a finding is no stage.
+    """The stages in the order of their beginning, each once. A blue-green promotion is a switch. Where a version was
+    promoted, requests that came to nothing and the end of the finding are no stages.
     """
     found = list(dict.fromkeys(turn.word for turn in turns if turn.word))
     if PROMOTED in found:
         in_steps = {"canary", "A/B test"} & {*found}
-        found = [("switch" if word == PROMOTED and not in_steps else word) for word in found if word != RESOLVED]
+        found = [("switch" if word == PROMOTED and not in_steps else word) for word in found if word not in BY_THE_WAY]
     # NB: a person's command that joined a story is one of its steps, and a stage only where it began it.
     head = [turns[0].word] if turns[0].word else []
     found = head + [word for word in found if word not in head and " by " not in word]

@@ -200,7 +200,7 @@ def _of_training(event: Any) -> str:
 
 
 def gate_text(result: GateResult) -> str:
-    """A gate in one line: its verdict, and the figure beside its limit.
+    """A gate in one line: its verdict, and the figure beside its limit; the details of one that did not pass.
 
     >>> gate_text(GateResult("better", "FAIL", 0.71, 0.69, "m", "worse than the champion"))
     'gate better FAIL: .71, limit .69 (worse than the champion)'
@@ -208,7 +208,7 @@ def gate_text(result: GateResult) -> str:
     figure = UNMEASURED.lower() if result.measured is None else number(result.measured)
     limit = "" if result.limit is None else f", limit {number(result.limit)}"
     figures = "" if result.measured is None and result.limit is None else f": {figure}{limit}"
-    detail = f" ({result.detail})" if result.detail else ""
+    detail = f" ({result.detail})" if result.detail and result.verdict != PASS else ""
     return f"gate {result.gate} {result.verdict}{figures}{detail}"
 
 
@@ -276,15 +276,25 @@ def _of_rollout(event: Any) -> str:
 def _of_command(event: Any) -> str:
     if not isinstance(event, COMMANDS):
         return ""
-    version = getattr(event, "version", None)
-    about = "" if version is None or isinstance(event, RegisterVersion) else f" of version {version}"
-    if isinstance(event, RollBack):
-        about = f" of version {event.expected}"
-    if isinstance(event, SetOverride):
-        about = f" of tenant {event.tenant} to {'the route' if version is None else f'version {version}'}"
-    if isinstance(event, SetAlias):
-        about = f": {event.alias} to version {event.version}"
-    return f"{event.by} asks for {words(type_name(type(event)))}{about}{_after(event.reason)}"
+    return f"{event.by} asks to {_asked(event)}{_after(event.reason)}"
+
+
+def _asked(event: Any) -> str:
+    """What a person's command asks for, as a verb with its object."""
+    match event:
+        case RollBack():
+            return f"roll back version {event.expected}"
+        case StartRollout():
+            policy = f" ({words(event.policy)})" if event.policy else ""
+            return f"release version {event.version}{policy}"
+        case SetAlias():
+            return f"name version {event.version} {event.alias}"
+        case SetOverride():
+            return f"answer tenant {event.tenant} by {'the route' if event.version is None else f'version {event.version}'}"
+        case RegisterVersion():
+            return "register a model"
+    verb, noun = type_name(type(event)).split(".")
+    return f"{verb} version {event.version}" if hasattr(event, "version") else f"{verb} the {noun}"
 
 
 def _after(text: str) -> str:

@@ -32,6 +32,8 @@ from headrace.evidence.steps import Step, part_of, sentence, short, state_of
 from headrace.evidence.turns import Turn, finding_key, turn_of, version_key
 from headrace.log.codec import Message
 
+# An instance publishes that it has warmed a version after the registry has seen it.
+_WARM_WITHIN_S = 30.0
 # The steps of one episode, and the places of records that may be causes: of the newest records, and of verdicts.
 _MOST_OF_EPISODE, _MOST_PLACES, _MOST_VERDICTS = 500, 1_000, 50
 # A record whose instant lies so far after the deployment's clock has the wall clock of a person's command, while the
@@ -78,6 +80,7 @@ class Story:
         # The newest episode of a version, of a kind of finding, and of a rollout.
         self._newest: dict[str, int] = {}
         self._queued: int | None = None
+        self.forgotten = 0
         self._number = 0
         self._steps = 0
         self._clock_s: float | None = None
@@ -195,7 +198,7 @@ class Story:
         if found is None or not found.entries:
             return None
         first, last = _span(found)
-        is_within = first <= wall_s and (wall_s <= last or found.is_running)
+        is_within = first <= wall_s and (wall_s <= last + _WARM_WITHIN_S or found.is_running)
         twice = f"warm:{event.version}:{event.instance}"
         is_new = not isinstance(event, VersionWarmed) or twice not in found.keys
         if not (is_within and is_new):
@@ -214,6 +217,8 @@ class Story:
             self._replace_queued(event.version)
         if isinstance(event, FindingOpened):
             self._newest[event.kind] = self._newest[f"{event.kind} {event.about}"] = number
+        if isinstance(event, RolledBack):
+            self._newest["rollout"] = number
         if isinstance(event, RolloutStarted | RolloutAdvanced | RolledBack):
             self._before = (cause, number)
 
@@ -298,6 +303,7 @@ class Story:
 
     def _forget(self, number: int) -> None:
         gone = self.held.pop(number)
+        self.forgotten += bool(gone.entries)
         self._steps -= len(gone.entries)
         for key in gone.keys:
             if self.keys.get(key) == number:

@@ -13,7 +13,7 @@ Where a name is not enough:
 | an approval                  | the episode of its version, if that runs; else its own                               |
 | a roll-back on evidence      | the newest rollout of its version; by hand: its command                              |
 | an alias, a route            | what the record before it did, if both follow from one cause; else its command       |
-| a version warmed             | the newest episode of its version, between its first and last step                   |
+| a version warmed             | the newest episode of its version, from its first step to 30 s after its last        |
 | an alert                     | the newest episode with a finding of its kind, or the newest rollout                 |
 
 Per deployment the newest `MOST_EPISODES` episodes are held, ended ones go first, and `MOST_STEPS` steps; of a run only
@@ -76,6 +76,11 @@ class Timeline:
         story = self._stories.get(deployment)
         number = story.keys.get(key) if story else None
         return None if story is None or number is None else story.episode(number)
+
+    def forgotten(self, deployment: str) -> int:
+        """How many older episodes of a deployment are not held any more."""
+        story = self._stories.get(deployment)
+        return story.forgotten if story else 0
 
     def step_count(self, deployment: str) -> int:
         """How many steps are held of a deployment."""

@@ -56,6 +56,8 @@ REJECTED, FAILED, REGISTERED = "rejected", "failed", "registered"
 REFUSED, WAITING, RESOLVED, DONE = "refused", "waiting", "resolved", "done"
 # Ends that only count where nothing more was reached.
 WEAK = (REFUSED, WAITING, RESOLVED, DONE)
+# Words of a title that do not matter once a version was promoted.
+BY_THE_WAY = ("waits for rows", "retrain refused", RESOLVED)
 # The trainer answers to so many characters of an id.
 _ID_CHARS = 200
 _OF_ROLLOUT = (
@@ -128,7 +130,7 @@ def _of_finding(event: Any, ident: str, cause: str) -> Turn | None:
             return Turn((key, f"id:{ident}"), opens=(key,), word=words(event.kind), since_s=since_s, since=since)
         case FindingResolved():
             key = finding_key(event.finding)
-            return Turn((key, f"id:{ident}"), closes=(key,), how=RESOLVED, word="resolved")
+            return Turn((key, f"id:{ident}"), closes=(key,), how=RESOLVED, word=RESOLVED)
     return None
 
 

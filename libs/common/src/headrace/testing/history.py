@@ -130,7 +130,7 @@ class History:
             RolloutCompleted(deployment, rollout, version, self.at_s, True),
         )
         for number, fact in enumerate(facts):
-            self.add(fact, f"{rollout}-switched-{number}", cause, after_s=0.0)
+            self.add(fact, f"{rollout}-switched-{number}", cause, after_s=0.0 if number else 1.0)
 
     def alert(self, name: str, status: str = "firing", deployment: str = "d", **about: str) -> str:
         """An alert begins or ends; its instant is that of the wall clock."""
