@@ -42,6 +42,7 @@ class Installation:
             **environ,
             "HEADRACE_HOME": str(home),
             "HEADRACE_GATEWAY_PORT": str(free_port()),
+            "HEADRACE_CONSOLE_PORT": "0",
             "HEADRACE_HTTP_PORT_BASE": "0",
         }
 
@@ -220,12 +221,18 @@ def test_a_taken_port_is_one_sentence_with_the_setting(installation: Installatio
             ),
             (
                 ("--port", str(free_port())),
+                {"HEADRACE_CONSOLE_PORT": str(port)},
+                f"port {port}, for the console, is in use by",
+            ),
+            (
+                ("--port", str(free_port())),
                 {"HEADRACE_HTTP_PORT_BASE": str(port)},
                 f"port {port}, for the health of pipeline, is in use",
             ),
         ):
             installation.environ |= {
                 "HEADRACE_GATEWAY_PORT": str(free_port()),
+                "HEADRACE_CONSOLE_PORT": "0",
                 "HEADRACE_HTTP_PORT_BASE": "0",
             } | environ
             code, output, _ = installation.run("up", *words)

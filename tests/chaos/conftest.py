@@ -34,6 +34,7 @@ class Installation:
             **environ,
             "HEADRACE_HOME": str(self.home),
             "HEADRACE_GATEWAY_PORT": str(free_port()),
+            "HEADRACE_CONSOLE_PORT": "0",
             "HEADRACE_HTTP_PORT_BASE": "0",
         }
 

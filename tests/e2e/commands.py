@@ -22,6 +22,7 @@ class Shell:
         self.environ = {
             **environ,
             "HEADRACE_GATEWAY_PORT": str(self.gateway_port),
+            "HEADRACE_CONSOLE_PORT": "0",
             "HEADRACE_HTTP_PORT_BASE": "0",
             "HEADRACE_HOME": str(folder / "home"),
         }

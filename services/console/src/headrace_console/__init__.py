@@ -1,1 +1,1 @@
-"""Decides what console decides."""
+"""Decides what people see of an installation, and what they may do about it."""

@@ -1,11 +1,98 @@
-"""The one place where console is wired."""
+"""The one place where the console is wired."""
 
+import asyncio
+import logging
+import secrets
 from collections.abc import Sequence
+from pathlib import Path
 
+from headrace.clock import Clock
+from headrace.hosting.health import Health
+from headrace.hosting.runs import runs_folder
 from headrace.hosting.runtime import Runnable
+from headrace.hosting.settings import Settings
+from headrace.log.codec import Codec
+from headrace.log.port import Log
+from headrace.log.topics import Topics
+from headrace.project.applied import Projects
 from headrace.project.service import Context
+from headrace_console.adapters.acting import Acts
+from headrace_console.adapters.bundle import Bundle
+from headrace_console.adapters.following import Following
+from headrace_console.adapters.history import History
+from headrace_console.adapters.http import Pages, make_app
+from headrace_console.adapters.persons import Persons
+from headrace_console.adapters.records import Records
+from headrace_console.core.feed import Feed
+from headrace_console.core.world import World
+from headrace_console.settings import Limits
+from headrace_console.shell import Console
+from headrace_edge.server import HttpServer
+
+_log = logging.getLogger("headrace.console")
+
+
+class ConsoleService:
+    """What is followed, what is made of it, and HTTP. At the end HTTP closes first."""
+
+    def __init__(self, following: Following, console: Console, server: HttpServer, closing: asyncio.Event) -> None:
+        self._following, self._console, self._server, self._closing = following, console, server, closing
+
+    @property
+    def port(self) -> int:
+        """Where HTTP is served."""
+        return self._server.port
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow and serve until `stop`. Streams end at once, since a page connects again by itself."""
+        is_closed = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._following.run(is_closed))
+            group.create_task(self._console.run(is_closed))
+            group.create_task(self._end_streams(stop))
+            await self._server.run(stop)
+            is_closed.set()
+
+    async def _end_streams(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._closing.set()
 
 
 async def build(context: Context) -> Sequence[Runnable]:
-    """The parts of the service."""
-    return []
+    """The console of a process. Raises `Misconfigured` for an address or keys that cannot be used."""
+    settings = context.settings
+    folder = runs_folder(settings).parent / "console"
+    found = wire(
+        context.log,
+        context.codec,
+        context.topics,
+        context.projects,
+        context.health,
+        context.clock,
+        settings,
+        folder / f"{settings.namespace or 'default'}.sqlite",
+    )
+    _log.info("the console is served on http://%s:%s", settings.http_host, found.port)
+    return [found]
+
+
+def wire(
+    log: Log,
+    codec: Codec,
+    topics: Topics,
+    projects: Projects,
+    health: Health,
+    clock: Clock,
+    settings: Settings,
+    history: Path | None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> ConsoleService:
+    """The parts of the service on any log; `projects` must have been started. `history`: the file of traffic, None for none."""
+    world, closing = World(), asyncio.Event()
+    following = Following(log, codec, topics, projects, world, clock)
+    console = Console(world, Feed(secrets.token_hex(4)), following, History(history), health, clock, limits)
+    doors = Persons(settings)
+    pages = Pages(console, Bundle(), Records(log, topics, limits.reads, limits.read_s), doors, Acts())
+    app = make_app(console, pages, doors, limits, health, closing)
+    server = HttpServer(app, settings.http_host, settings.console_port, limits, "HEADRACE_CONSOLE_PORT")
+    return ConsoleService(following, console, server, closing)

@@ -17,12 +17,13 @@ from headrace.asking.prediction import Prediction, decision_id
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.definition import digest_of
 from headrace.events.inference import PredictionAnswered, Scalar
+from headrace.hosting.settings import Settings
 from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_cli.client.rows import Batch, Row
 from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
 from headrace_cli.installation.children import RESTART_AT_ONCE, last_line
 from headrace_cli.installation.local import Local
-from headrace_cli.installation.services import SERVICES
+from headrace_cli.installation.services import SERVICES, console_address
 from headrace_cli.projects.apply import apply_project, check_project
 from headrace_cli.scaffold import write_project
 from headrace_cli.session import Session, plain, run, session
@@ -61,7 +62,9 @@ def up(
         raise
     ready = [row for row in rows if row["ready"]]
     line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(SERVICES)} services ready; logs in {local.home}/logs"
-    show_result({"bootstrap_servers": state["bootstrap_servers"], "services": rows}, as_json=as_json, line=line)
+    address = console_address(Settings.load(), state)
+    result = {"bootstrap_servers": state["bootstrap_servers"], "console": address, "services": rows}
+    show_result(result, as_json=as_json, line=f"{line}\nconsole {address}" if address else line)
     if len(ready) < len(SERVICES):
         waiting = [row for row in rows if not row["ready"]]
         reasons = "".join(f"\n  {_why_not(row)}" for row in waiting)

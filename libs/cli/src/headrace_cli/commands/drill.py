@@ -81,6 +81,7 @@ def _set_apart(home: Path) -> None:
         "HEADRACE_HOME": str(home),
         "HEADRACE_CONFIG": str(home / "headrace.toml"),
         "HEADRACE_GATEWAY_PORT": str(free_port()),
+        "HEADRACE_CONSOLE_PORT": "0",
     }
 
 

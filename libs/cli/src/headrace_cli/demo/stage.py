@@ -60,7 +60,7 @@ class Stage:
         """Start broker and services; `fresh`: with an empty log."""
         self.workers = Workers(local.pids)
         process = local.start(free_port(), fresh=fresh)
-        with self.console.status("starting a real Kafka and seven services"):
+        with self.console.status("starting a real Kafka and eight services"):
             return await local.await_started(process)
 
     async def apply(self, session: Session, reference: str) -> None:

@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headrace.events.verdicts import UNMEASURED, Evidence, VerdictGiven
+from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.evidence.rollouts import waits_for
 from headrace.log.codec import Message
 from headrace.registry.state import Entry, Fold, Rollout
 from headrace_cli.terminal.render import cell, harmless, instant, plain_text
@@ -79,7 +80,7 @@ class Board:
             "blocks": verdict.blocks if verdict else 0,
             "cycles": verdict.cycles if verdict else 0,
             "evidence": [_evidence(found) for found in verdict.evidence] if verdict else [],
-            "waits_for": None if ended else _waits_for(name, rollout, verdict, entry.approvals.get(rollout.version)),
+            "waits_for": None if ended else waits_for(name, rollout, verdict, entry.approvals.get(rollout.version)),
         }
 
     def is_over(self, deployment: str) -> bool:
@@ -90,40 +91,6 @@ class Board:
         """The whole state, for a person."""
         rows = self.rows(deployment)
         return Group(*[part for row in rows for part in _picture(row)]) if rows else Text("no versions yet")
-
-
-def _waits_for(name: str, rollout: Rollout, verdict: VerdictGiven | None, approved_by: str | None) -> str | None:
-    """What the step waits for before it can end; None if that is not known."""
-    if rollout.step == "warming":
-        return f"every live inference instance to have version {rollout.version} warm"
-    if rollout.awaits_approval:
-        approve = f'`headrace model approve {name} {rollout.version} --reason "..."` (no label can judge it)'
-        return f"the next verdict: approved by {approved_by}" if approved_by else f"a person to approve it: {approve}"
-    match verdict.waiting_for if verdict is not None else "":
-        case "traffic" | "decisions":
-            seen = verdict.step_decisions if verdict is not None else 0
-            return f"requests: {seen:,} of {rollout.plan.min_decisions:,} decisions"
-        case "time":
-            return "its time in this step"
-        case "labels":
-            return _labels(name, rollout, verdict)
-        case _:
-            return None
-
-
-def _labels(name: str, rollout: Rollout, verdict: VerdictGiven | None) -> str:
-    """The labels that are missing; where none can ever judge the version, what ends the rollout instead."""
-    labels = ": ".join(["labels", *_why_unmeasured(verdict)][:2])
-    if verdict is None or not verdict.unlabelled:
-        return labels
-    if rollout.plan.policy == "ab_test":
-        return f"a person: `headrace rollout promote {name}` or `headrace rollout abort {name}` ({labels})"
-    return f"its guardrails ({labels})"
-
-
-def _why_unmeasured(verdict: VerdictGiven | None) -> list[str]:
-    found = () if verdict is None else verdict.evidence
-    return [one.detail for one in found if one.kind == "label" and one.verdict == UNMEASURED and one.detail]
 
 
 def _evidence(found: Evidence) -> dict[str, Any]:

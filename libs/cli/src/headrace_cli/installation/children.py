@@ -23,13 +23,14 @@ _LIVED_LONG_S = 30.0
 
 @dataclass
 class Child:
-    """One supervised process. `restarts`: how often it was restarted; `reason`, `at`: why and when it last ended."""
+    """One supervised process. `page_port`: of the console's page, 0 for others. `restarts`: how often it was restarted; `reason`, `at`: why and when it last ended."""
 
     name: str
     command: list[str]
     log: Path
     environ: dict[str, str]
     http_port: int = 0
+    page_port: int = 0
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     pause_s: float = 0.0
@@ -114,6 +115,7 @@ class Child:
         return {
             "pid": self.pid,
             "http_port": self.http_port,
+            "page_port": self.page_port,
             "log": str(self.log),
             "restarts": self.restarts,
             "last_code": self.last_code,

@@ -82,7 +82,7 @@ class Local:
         )
 
     def start(self, port: int, *, fresh: bool = False, anywhere: bool = True) -> subprocess.Popen[bytes]:
-        """Start a supervisor in its own session, with its log in the folder. `anywhere`: health and gateway on free ports.
+        """Start a supervisor in its own session, with its log in the folder. `anywhere`: every HTTP port is a free one.
 
         `fresh`: the broker's log is deleted first. Raises `HeadraceError` if one already runs or starts here, or if a
         setting is wrong.

@@ -42,7 +42,7 @@ BROKER_STOPS_WITHIN_S = 2.5
 
 @dataclass
 class Supervisor:
-    """The supervisor of one run, in one folder. `anywhere`: health and gateway on any free ports."""
+    """The supervisor of one run, in one folder. `anywhere`: health, gateway and console on any free ports."""
 
     home: Path
     port: int
@@ -140,7 +140,9 @@ class Supervisor:
     def _start_services(self, bootstrap: str, ports: dict[str, int]) -> None:
         now_s = asyncio.get_running_loop().time()
         for name in SERVICES:
-            self.children[name] = child_of(name, self.home, bootstrap, ports[name], anywhere=self.anywhere)
+            self.children[name] = child_of(
+                name, self.home, bootstrap, ports[name], self.settings, anywhere=self.anywhere
+            )
             self.children[name].start(now_s)
         self.phase = "running"
         self._write_state(bootstrap)
@@ -271,7 +273,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, default=19092)
     parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--anywhere", action="store_true", help="health and gateway on any free ports")
+    parser.add_argument("--anywhere", action="store_true", help="health, gateway and console on any free ports")
     parser.add_argument(
         "--lock", type=int, help="the descriptor that holds the folder's lock, from the starting process"
     )

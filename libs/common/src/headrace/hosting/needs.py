@@ -27,6 +27,10 @@ _OWN: dict[str, tuple[str, ...]] = {
         "registry.models", "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.state", "training.requests", "training.facts",
         "alerts", "alerts.silences",
     ),
+    "console": (
+        "registry.commands", "registry.facts", "monitor.findings", "monitor.verdicts", "monitor.windows", "training.requests",
+        "training.facts", "inference.facts", "alerts", "alerts.silences",
+    ),
     "trainer": (
         "training.requests", "training.facts", "registry.commands", "registry.models", "registry.artifacts",
         "inference.requests", "inference.outcomes", "inference.decisions",
@@ -48,7 +52,7 @@ def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] =
     names = {topics.name(base) for base in _ALL + _OWN[service]}
     if service != "gateway":
         names |= {topics.dlq(service), topics.name("ops.stops")}
-    if service == "monitor":
+    if service in ("monitor", "console"):
         names |= {topics.dlq(other) for other in topics.services}
     for project in projects:
         names |= _of_project(topics, service, project)

@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `allowed_projects`: what pipeline and trainer may import: names of entry points, references or folders,
       comma-separated. Without it, the installed entry points and what `applied_file` lists.
     - `gateway_body_bytes`: the limit of one HTTP body, uncompressed. `gateway_connections`: the limit of open
-      connections.
+      connections. `console_port`: of the page, 0 for any free port.
     - `runs_folder`: the folder of training runs ("" for the installation's home, else the temporary folder).
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_port: int = 8080
     gateway_body_bytes: int = 65_536
     gateway_connections: int = 1_000
+    console_port: int = 8090
     api_keys_file: str = ""
     api_keys: str = ""
     trusted_header: str = ""
@@ -182,7 +183,7 @@ _CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
 }
 _AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
-_PORTS = ("http_port", "http_port_base", "gateway_port")
+_PORTS = ("http_port", "http_port_base", "gateway_port", "console_port")
 _HIGHEST_PORT = 65_535
 # It leaves room for a name of a hundred characters, and what surrounds it, in the 249 of a topic's name.
 _NAMESPACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?").fullmatch

@@ -1,0 +1,1 @@
+"""Topics, files and HTTP of the console."""

@@ -1,0 +1,178 @@
+"""The HTTP app: which path and method lead to which answer. See `docs/guides/console.md` for what each means."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote
+
+from headrace.hosting.health import Health
+from headrace_console.adapters.bundle import Bundle
+from headrace_console.adapters.records import Records
+from headrace_console.core.acts import Person
+from headrace_console.core.catalogue import MOST_KEYS, Key, read_key
+from headrace_console.core.documents import Found, Me
+from headrace_console.core.places import read_place
+from headrace_console.settings import Limits
+from headrace_edge.edge import App, Edge, Receive, Scope, Send, request_of, respond
+from headrace_edge.rules.replies import Reply, as_json, error_reply
+from headrace_edge.rules.requests import AdmittedRequest
+from headrace_edge.streaming import stream_events
+
+API = "/api/v1/"
+_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_FULL = error_reply(503, "too many pages are open", 5.0)
+Query = Mapping[str, str]
+
+
+class Doors(Protocol):
+    """Who may come in, and as whom."""
+
+    def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply:
+        """The person who makes a call, or the refusal."""
+        ...
+
+    def me(self, person: Person) -> Me:
+        """What the page says of a person."""
+        ...
+
+    async def session(self, request: AdmittedRequest[Person], method: str) -> Reply:
+        """Begin or end a session."""
+        ...
+
+
+class Live(Protocol):
+    """The documents, live."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further page may be followed."""
+        ...
+
+    async def document(self, key: Key, text: str) -> dict[str, Any]:
+        """One document now."""
+        ...
+
+    def live(self, keys: Sequence[tuple[str, Key]], last: str) -> AsyncGenerator[bytes, None]:
+        """The documents as server-sent events."""
+        ...
+
+    def find(self, text: str) -> list[Found]:
+        """What a person looks for."""
+        ...
+
+
+class Acting(Protocol):
+    """Who carries acts out."""
+
+    async def act(self, request: AdmittedRequest[Person]) -> Reply:
+        """Carry out an act, or refuse it."""
+        ...
+
+
+Handler = Callable[[AdmittedRequest[Person], str, Query], Awaitable[Reply]]
+
+
+class Pages:
+    """The answers to all paths."""
+
+    def __init__(self, console: Live, bundle: Bundle, records: Records, doors: Doors, acting: Acting) -> None:
+        self._console, self._bundle, self._records = console, bundle, records
+        self._doors, self._acting = doors, acting
+        self._gets: dict[str, Handler] = {
+            "documents": self._document,
+            "find": self._find,
+            "records": self._record,
+            "me": self._me,
+        }
+
+    async def answer(self, method: str, path: str, query: Query, request: AdmittedRequest[Person]) -> Reply:
+        """The answer to a call that is not a stream."""
+        if not path.startswith("/api/"):
+            return self._page(method, path, request)
+        if not path.startswith(API):
+            return error_reply(404, "there is /api/v1 only")
+        noun, _, rest = path.removeprefix(API).partition("/")
+        if noun == "acts" and not rest and method == "POST":
+            return await self._acting.act(request)
+        if noun == "session" and not rest and method in ("POST", "DELETE"):
+            return await self._doors.session(request, method)
+        handler = self._gets.get(noun)
+        if handler is None:
+            return error_reply(404, f"there is no {method} {path[:200]}")
+        if method not in ("GET", "HEAD"):
+            return error_reply(405, "GET is taken here").with_header("Allow", "GET")
+        return await handler(request, unquote(rest), query)
+
+    def _page(self, method: str, path: str, request: AdmittedRequest[Person]) -> Reply:
+        if method not in ("GET", "HEAD"):
+            return error_reply(405, "GET is taken here").with_header("Allow", "GET")
+        if path.startswith("/assets/"):
+            return self._bundle.asset(path.removeprefix("/assets/"))
+        return self._bundle.index(request.header(b"if-none-match"))
+
+    async def _document(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+        key = read_key(rest)
+        return (
+            error_reply(404, f"there is no document {rest[:100]}")
+            if key is None
+            else _json(await self._console.document(key, rest))
+        )
+
+    async def _find(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+        return _json(self._console.find(query.get("q", "")))
+
+    async def _record(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+        place = read_place(rest)
+        if place is None:
+            return error_reply(404, "a record is named as /api/v1/records/TOPIC/PARTITION/OFFSET")
+        found = await self._records.read(place)
+        return found if isinstance(found, Reply) else _json(found)
+
+    async def _me(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+        return _json(self._doors.me(request.caller))
+
+
+class Site:
+    """ASGI: streams, and answers."""
+
+    def __init__(self, console: Live, pages: Pages, stop: asyncio.Event) -> None:
+        self._console, self._pages, self._stop = console, pages, stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call that was admitted."""
+        request, method, path = request_of(scope), scope["method"], scope["path"]
+        query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+        if path == f"{API}live" and method == "GET":
+            keys = _keys(query.get("documents", "")) if not self._console.is_full else _FULL
+            if not isinstance(keys, Reply):
+                last = request.header(b"last-event-id") or ""
+                await stream_events(receive, send, self._console.live(keys, last), self._stop)
+                return
+            reply = keys
+        else:
+            reply = await self._pages.answer(method, path, query, request)
+        await respond(send, _head(reply) if method == "HEAD" else reply, request.headers)
+
+
+def make_app(console: Live, pages: Pages, doors: Doors, limits: Limits, health: Health, stop: asyncio.Event) -> App:
+    """The app behind the edge."""
+    return Edge(Site(console, pages, stop), doors.admit, limits, health=health)
+
+
+def _keys(text: str) -> list[tuple[str, Key]] | Reply:
+    """The documents that a page asks for, or the refusal."""
+    names = list(dict.fromkeys(name for name in text.split(",") if name))
+    if not 1 <= len(names) <= MOST_KEYS:
+        return error_reply(400, f"documents= takes 1 to {MOST_KEYS} keys, got {len(names)}")
+    found = [(name, key) for name in names if (key := read_key(name)) is not None]
+    missing = set(names) - {name for name, _ in found}
+    return error_reply(400, f"there is no document {sorted(missing)[0][:100]}") if missing else found
+
+
+def _json(body: Any) -> Reply:
+    return as_json(200, body, dict(_NO_STORE))
+
+
+def _head(reply: Reply) -> Reply:
+    """The answer to HEAD: no body."""
+    return Reply(reply.status, b"", reply.headers, reply.content_type)

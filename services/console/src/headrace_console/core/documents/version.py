@@ -1,0 +1,73 @@
+"""A version and a finding, whole."""
+
+from typing import Any
+
+import msgspec
+
+from headrace_console.core.documents.acting import Offer
+from headrace_console.core.documents.deployment import FindingRow, VersionRow
+
+
+class GateRow(msgspec.Struct, frozen=True):
+    """A gate's result. `waived_by`: who let the version pass although it failed."""
+
+    gate: str
+    verdict: str
+    measured: float | None
+    limit: float | None
+    artifact: str
+    detail: str
+    waived_by: str = ""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of the signature. `values`: the number of known values of a category, None for a number."""
+
+    name: str
+    values: int | None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version: its card (Markdown without HTML), gates, lineage and slices."""
+
+    row: VersionRow
+    deployment: str
+    model_digest: str
+    artifact_digest: str
+    size_bytes: int
+    format: str
+    card: str
+    gates: dict[str, GateRow]
+    lineage: dict[str, Any]
+    slices: dict[str, dict[str, float]]
+    columns: tuple[Column, ...]
+    tags: dict[str, str]
+    place: str
+    owner: str = ""
+    offers: tuple[Offer, ...] = ()
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment that explains a finding. `share`: of the excess that it explains."""
+
+    name: str
+    share: float
+    rows: int
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A finding: what moved, since when, what was done. `segments`: None where none were recorded."""
+
+    row: FindingRow
+    deployment: str
+    place: str
+    changed_at_s: float | None
+    window_from_s: float | None
+    window_to_s: float | None
+    back_at: float | None
+    resolved: str
+    segments: tuple[Segment, ...] | None
+    metric: str = ""
+    values: dict[str, float | None] = {}
+    episode: str = ""
+    runbook: str = ""

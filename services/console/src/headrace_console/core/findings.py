@@ -1,0 +1,110 @@
+"""Findings of the monitor: opened and resolved, the newest `KEPT` of each deployment, open ones before all others."""
+
+from dataclasses import dataclass, replace
+
+from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
+from headrace_console.core.documents import Finding, FindingRow, Segment
+from headrace_console.core.links import finding_link
+from headrace_console.core.seen import Seen
+
+KEPT = 200
+# The alarm that a kind of finding raises, which has the runbook.
+ALARMS = {
+    "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
+    "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior",
+}  # fmt: skip
+RUNBOOKS = "docs/runbooks"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding as it was opened, where and when (wall clock), and how it ended."""
+
+    opened: FindingOpened
+    place: str
+    id: str
+    appended_s: float
+    resolved: FindingResolved | None = None
+
+
+class Findings:
+    """The findings of all deployments, by id."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, Found]] = {}
+
+    def of(self, deployment: str) -> dict[str, Found]:
+        """The findings of a deployment, oldest first."""
+        return self._of.get(deployment, {})
+
+    def open(self, deployment: str) -> list[Found]:
+        """Those that are open."""
+        return [found for found in self.of(deployment).values() if found.resolved is None]
+
+    def take(self, seen: Seen) -> str:
+        """Take a fact. Returns the deployment."""
+        event = seen.event
+        kept = self._of.setdefault(event.deployment, {})
+        if isinstance(event, FindingOpened):
+            kept[event.finding] = Found(event, seen.place, seen.id, seen.appended_s)
+            while len(kept) > KEPT:
+                over = next((name for name, found in kept.items() if found.resolved is not None), next(iter(kept)))
+                del kept[over]
+        elif event.finding in kept:
+            kept[event.finding] = replace(kept[event.finding], resolved=event)
+        return event.deployment
+
+
+def row_of(found: Found) -> FindingRow:
+    """A finding in a list."""
+    opened, resolved = found.opened, found.resolved
+    return FindingRow(
+        opened.finding,
+        opened.kind,
+        "attention" if resolved is None else "ok",
+        opened.summary,
+        opened.about,
+        opened.detector,
+        opened.measured,
+        opened.limit,
+        opened.at_s,
+        None if resolved is None else resolved.at_s,
+        opened.version,
+        finding_link(opened.deployment, opened.finding),
+    )
+
+
+def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> Finding:
+    """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline."""
+    opened = found.opened
+    name = ALARMS.get(opened.kind, "")
+    return Finding(
+        row_of(found),
+        opened.deployment,
+        found.place,
+        opened.changed_at_s,
+        opened.window_from_s,
+        opened.window_to_s,
+        opened.back_at,
+        "" if found.resolved is None else found.resolved.reason,
+        segments_of(opened),
+        opened.detector,
+        _values(found, window),
+        episode,
+        f"{RUNBOOKS}/{name}.md" if name else "",
+    )
+
+
+def segments_of(opened: FindingOpened) -> tuple[Segment, ...] | None:
+    """The segments that explain a finding; None where none were recorded."""
+    found = getattr(opened, "segments", None)
+    return None if found is None else tuple(Segment(one.name, one.share, one.rows) for one in found)
+
+
+def _values(found: Found, window: WindowClosed | None) -> dict[str, float | None]:
+    """What was measured, beside what holds now and what would resolve it."""
+    opened = found.opened
+    values = {"measured": opened.measured, "limit": opened.limit, "back at": opened.back_at}
+    if window is not None and opened.kind == "drift":
+        values["drift statistic now"] = window.drift_statistic
+    return {name: value for name, value in values.items() if value is not None}
