@@ -10,6 +10,19 @@ const MOST_BYTES = 60 * 1024; // gzip, in all: what a first visit loads
 const here = dirname(fileURLToPath(import.meta.url));
 const out = process.argv[2] ?? join(here, "../src/headrace_console/page");
 
+// uPlot hangs every kind of path onto its one export, so that esbuild must keep them all; the page draws lines and points.
+const UNUSED = ["(paths.stepped = stepped);", "(paths.bars    = bars);", "(paths.spline  = monotoneCubic);", "uPlot.join = join;"];
+const withoutUnusedPaths = {
+  name: "without unused paths",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /uPlot\.esm\.js$/ }, ({ path }) => {
+      const contents = readFileSync(path, "utf8");
+      const missing = UNUSED.filter((line) => !contents.includes(line));
+      if (missing.length) return { errors: [{ text: `another uPlot than expected: it has no ${missing}` }] };
+      return { contents: UNUSED.reduce((text, line) => text.replace(line, ""), contents) };
+    }),
+};
+
 const bundled = await build({
   absWorkingDir: here,
   entryPoints: { page: "src/main.tsx", theme: "src/frame/theme_first.ts" },
@@ -20,6 +33,7 @@ const bundled = await build({
   outdir: join(out, "assets"),
   entryNames: "[name]-[hash]",
   legalComments: "none", // licences.txt has them whole
+  plugins: [withoutUnusedPaths],
   write: false,
   logLevel: "warning",
 });

@@ -1,3 +1,57 @@
+// The page: follows the documents that the address asks for, and shows them.
 import "uplot/dist/uPlot.min.css";
-import { render } from "preact";
-render(<main>Headrace</main>, document.getElementById("page")!);
+import "./style/base.css";
+import "./style/parts.css";
+import "./style/pages.css";
+import { effect } from "@preact/signals";
+import { type JSX, render } from "preact";
+import { ShutOut } from "./frame/sign_in";
+import { Top } from "./frame/top";
+import { route } from "./live/address";
+import { follow, link } from "./live/connection";
+import { isShutOut, me, whoAmI } from "./live/person";
+import { AlertsPage } from "./pages/alerts";
+import { DeadLettersPage } from "./pages/dead_letters";
+import { DecisionPage } from "./pages/decision";
+import { DeploymentPage } from "./pages/deployment";
+import { FeaturesPage } from "./pages/features";
+import { FindingPage } from "./pages/finding";
+import { NowPage } from "./pages/now";
+import { RecordPage } from "./pages/record";
+import { ServicesPage } from "./pages/services";
+import { TimelinePage } from "./pages/timeline";
+import { VersionPage } from "./pages/version";
+import { documentsOf } from "./values/routes";
+
+function Page(): JSX.Element {
+  const at = route.value;
+  // A key per thing: what one deployment's page remembers is not shown on another's.
+  const key = Object.values(at).join("/");
+  switch (at.page) {
+    case "now": return <NowPage />;
+    case "deployment": return <DeploymentPage key={key} name={at.name} />;
+    case "timeline": return <TimelinePage key={key} name={at.name} />;
+    case "version": return <VersionPage key={key} name={at.name} version={at.version} />;
+    case "finding": return <FindingPage key={key} name={at.name} id={at.id} />;
+    case "decision": return <DecisionPage key={key} name={at.name} wanted={at.wanted} />;
+    case "record": return <RecordPage key={key} place={at.place} />;
+    case "alerts": return <AlertsPage />;
+    case "dead-letters": return <DeadLettersPage />;
+    case "features": return <FeaturesPage />;
+    case "services": return <ServicesPage />;
+    case "missing": return <main id="main"><h1 tabIndex={-1}>No such page</h1><p>This address names nothing. <a href="/">To the deployments</a></p></main>;
+  }
+}
+
+const Console = (): JSX.Element => (isShutOut.value ? <ShutOut /> : <><Top /><Page /><footer class="soft">Headrace {me.value.code_version}</footer></>);
+
+effect(() => {
+  if (!isShutOut.value) follow(["now", ...documentsOf(route.value)]);
+});
+effect(() => {
+  document.documentElement.dataset["link"] = link.value.state;
+});
+void whoAmI();
+
+const box = document.getElementById("page");
+if (box) render(<Console />, box);

@@ -1,0 +1,74 @@
+// A finding: what moved, by how much, since when, and which segment explains it.
+import { useComputed } from "@preact/signals";
+import type { JSX } from "preact";
+import type { Finding, Segment } from "../documents";
+import { documentOf, type Held } from "../live/store";
+import { Place } from "../parts/copy";
+import { Facts, sorted } from "../parts/facts";
+import { EventTime } from "../parts/instant";
+import { Panel, Shown } from "../parts/panel";
+import { State } from "../parts/state";
+import { VersionName } from "../parts/version_name";
+import { count, figure, limit, percent } from "../values/numbers";
+import { href } from "../values/routes";
+import { Heading } from "./heading";
+import { Bar } from "./now";
+
+export function FindingPage({ name, id }: { name: string; id: string }): JSX.Element {
+  const held = documentOf(`finding/${name}/${id}`);
+  const row = useComputed(() => held.value.value?.row).value;
+  return (
+    <main id="main">
+      <Heading name={name} at="" title={row?.summary ?? "A finding"}>
+        {row && <State mark={row.mark} word={row.resolved_at_s == null ? "open" : "resolved"} />}
+      </Heading>
+      <Shown held={held}>{(value) => <Parts value={value} held={held} />}</Shown>
+    </main>
+  );
+}
+
+function Parts({ value, held }: { value: Finding; held: Held<Finding> }): JSX.Element {
+  const figures = sorted(value.values);
+  return (
+    <>
+      <Panel title="What moved" held={held}><What value={value} /></Panel>
+      <Panel title="Which segment explains it" held={held}><Segments segments={value.segments} /></Panel>
+      {figures.length > 0 && <Panel title="Measured" held={held}><Facts facts={figures.map(([metric, measured]) => [metric.replaceAll("_", " "), figure(measured)] as const)} /></Panel>}
+    </>
+  );
+}
+
+function What({ value }: { value: Finding }): JSX.Element {
+  const { row } = value;
+  return (
+    <Facts
+      facts={[
+        ["measured", <><span class="strong">{value.metric} {figure(row.measured)}</span>{row.limit != null && <span class="soft"> (limit {limit(row.limit)})</span>}</>],
+        ["about", <>{row.about}{row.version != null && <> <VersionName deployment={value.deployment} version={row.version} /></>}</>],
+        ["found by", row.detector || row.kind],
+        ["found at", <><EventTime at_s={row.at_s} label /> <Place place={value.place} word="its record" /></>],
+        value.changed_at_s != null && ["changed at", <EventTime at_s={value.changed_at_s} label />],
+        value.window_from_s != null && value.window_to_s != null && ["window", <><EventTime at_s={value.window_from_s} label /> to <EventTime at_s={value.window_to_s} /></>],
+        ["resolved", row.resolved_at_s == null ? <>not yet{value.back_at != null && <span class="soft">; it is when the figure is back at {limit(value.back_at)}</span>}</> : <><EventTime at_s={row.resolved_at_s} label />{value.resolved && `: ${value.resolved}`}</>],
+        ["what followed", <a href={`${href.timeline(value.deployment)}${value.episode && `#${encodeURIComponent(value.episode)}`}`}>timeline of {value.deployment}</a>],
+        value.runbook && ["runbook", <a href={value.runbook} target="_blank" rel="noreferrer">what to do</a>],
+      ]}
+    />
+  );
+}
+
+function Segments({ segments }: { segments: readonly Segment[] | null | undefined }): JSX.Element {
+  if (segments == null) return <p class="soft">No segments were recorded with this finding.</p>;
+  if (!segments.length) return <p class="soft">No one segment explains it: the change is spread over all.</p>;
+  return (
+    <table class="fit">
+      <caption class="unseen">Segments that explain the finding</caption>
+      <thead><tr><th scope="col">segment</th><th scope="col" class="number">of the excess</th><th scope="col" class="number">rows</th></tr></thead>
+      <tbody>
+        {segments.map((segment) => (
+          <tr key={segment.name}><th scope="row">{segment.name}</th><td class="number"><Bar share={segment.share} /> <span class="figure">{percent(segment.share)}</span></td><td class="number">{count(segment.rows)}</td></tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

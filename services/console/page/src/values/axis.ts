@@ -1,0 +1,112 @@
+// The charts of a deployment on one time axis. Windows live in event time and traffic in wall time: where the two clocks
+// are together (production), one axis has all; in a replay each clock has its own, and says so.
+import type { Series, SeriesMark } from "../documents";
+
+export type Line = { label: string; version: number | null; values: (number | null)[]; isDashed?: boolean };
+export type Drawn = { x: number[]; lines: Line[] };
+export type Range = { from: number; to: number };
+export type Placed = { x: number; mark: SeriesMark };
+
+const HOUR = 3600;
+/** Clocks further apart than this are not drawn on one axis. */
+export const TOGETHER_S = HOUR;
+export const MOST_LINES = 5;
+export const RANGES: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR, all: Infinity };
+const FEW_WINDOWS = 20;
+
+/** Instants of a map by instant, in order. The keys are digits, which may be beyond what a language sorts by itself. */
+export const instants = (map: Record<string, unknown>): number[] => Object.keys(map).map(Number).sort((a, b) => a - b);
+
+export const isTogether = (event_s: number | null | undefined, wall_s: number): boolean => event_s == null || Math.abs(event_s - wall_s) <= TOGETHER_S;
+
+/** The range that shows enough windows to see a course, where none was chosen. */
+export function chosenRange(name: string | null, series: Series): string {
+  if (name && name in RANGES) return name;
+  const x = instants(series.windows);
+  const last = x.at(-1) ?? 0;
+  return Object.keys(RANGES).find((key) => x.filter((at) => at >= last - (RANGES[key] ?? 0)).length >= FEW_WINDOWS) ?? "all";
+}
+
+/** The part of the axis that is drawn: it ends at `to`, and has at least an hour. */
+export function rangeOf(name: string, first: number, to: number): Range {
+  const from = Math.max(first, to - (RANGES[name] ?? Infinity));
+  return { from: Math.min(from, to - HOUR), to };
+}
+
+/** At most five versions: the newest that have a value, in order. */
+export function shownVersions(present: Iterable<string>): number[] {
+  return [...new Set([...present].map(Number))].sort((a, b) => a - b).slice(-MOST_LINES);
+}
+
+/** A metric of the windows, one line per version. */
+export function qualityLines(series: Series, metric: string, range: Range): Drawn {
+  const x = instants(series.windows).filter((at) => at >= range.from && at <= range.to);
+  const figures = x.map((at) => series.windows[at]?.figures ?? {});
+  const present = figures.flatMap((by) => Object.keys(by).filter((version) => by[version]?.[metric] != null));
+  const lines = shownVersions(present).map((version) => ({
+    label: `v${version}`, version, values: figures.map((by) => by[version]?.[metric] ?? null),
+  }));
+  return { x, lines };
+}
+
+/** Another figure of the windows as one line. */
+export function windowLine(series: Series, label: string, read: (at: number) => number | null | undefined, range: Range): Drawn {
+  const x = instants(series.windows).filter((at) => at >= range.from && at <= range.to);
+  return { x, lines: [{ label, version: null, values: x.map((at) => read(at) ?? null) }] };
+}
+
+/** Minutes of traffic with gaps where no minute is: a service that was silent is not drawn as if it had answered. */
+function minutes(series: Series, range: Range): number[] {
+  const x = instants(series.traffic).filter((at) => at >= range.from && at <= range.to);
+  return x.flatMap((at, index) => (index > 0 && at - (x[index - 1] ?? at) > 150 ? [(x[index - 1] ?? at) + 60, at] : [at]));
+}
+
+/** Answers per second by version, and those that no model gave. */
+export function trafficLines(series: Series, range: Range): Drawn {
+  const x = minutes(series, range);
+  const points = x.map((at) => series.traffic[at]);
+  const versions = shownVersions(points.flatMap((point) => Object.keys(point?.versions ?? {}))).slice(-(MOST_LINES - 1));
+  const lines: Line[] = versions.map((version) => ({
+    label: `v${version}`, version, values: points.map((point) => (point ? (point.versions[version] ?? 0) / 60 : null)),
+  }));
+  const fell = points.map((point) => (point ? fellBack(point.outcomes) / 60 : null));
+  if (fell.some((value) => value)) lines.push({ label: "fell back", version: null, values: fell, isDashed: true });
+  return { x, lines };
+}
+
+/** Answers of a step of the fallback, and requests that got none. */
+export function fellBack(outcomes: Record<string, number>): number {
+  return Object.entries(outcomes).reduce((sum, [outcome, n]) => (outcome.startsWith("served") ? sum : sum + n), 0);
+}
+
+export function latencyLines(series: Series, range: Range): Drawn {
+  const x = minutes(series, range);
+  const points = x.map((at) => series.traffic[at]);
+  return {
+    x,
+    lines: [
+      { label: "p99", version: null, values: points.map((point) => point?.p99_ms ?? null) },
+      { label: "p50", version: null, values: points.map((point) => point?.p50_ms ?? null), isDashed: true },
+    ],
+  };
+}
+
+/** Where marks stand on the axis of a clock; those without an instant of this clock are left out. */
+export function placed(marks: Record<string, SeriesMark>, clock: "event" | "wall", together: boolean, range: Range): Placed[] {
+  return Object.values(marks)
+    .flatMap((mark) => {
+      const x = mark.clock === clock || together ? mark.at_s : clock === "wall" ? mark.wall_s : null;
+      return x != null && x >= range.from && x <= range.to ? [{ x, mark }] : [];
+    })
+    .sort((a, b) => a.x - b.x);
+}
+
+/** Lowest and highest value with a margin, limits included. */
+export function heights(lines: readonly Line[], limits: readonly number[]): [number, number] {
+  const values = [...lines.flatMap((line) => line.values.filter((value): value is number => value != null)), ...limits];
+  if (!values.length) return [0, 1];
+  const low = values.reduce((a, b) => Math.min(a, b));
+  const high = values.reduce((a, b) => Math.max(a, b));
+  const margin = (high - low) * 0.1 || Math.abs(high) * 0.1 || 0.5;
+  return [low >= 0 && low - margin < 0 ? 0 : low - margin, high + margin];
+}
