@@ -52,7 +52,7 @@ function Story({ id, held }: { id: string; held: Held<Timeline> }): JSX.Element 
       <p class="soft">
         began <EventTime at_s={episode.begun_s} label />, <span>wall clock {minute(episode.begun_wall_s)}</span> · {times(episode)}
       </p>
-      <ol class="story">{steps.map(([key, step], index) => <Step key={key} step={step} isFirst={index === 0} />)}</ol>
+      <ol class="story">{steps.map(([key, step]) => <Step key={key} step={step} />)}</ol>
     </Panel>
   );
 }
@@ -67,7 +67,7 @@ function times(episode: Episode): string {
   return parts.filter(Boolean).join(" · ");
 }
 
-export function Step({ step, isFirst }: { step: TimelineStep; isFirst: boolean }): JSX.Element {
+export function Step({ step }: { step: TimelineStep }): JSX.Element {
   return (
     <li class={`step ${step.mark}`}>
       <span class="when"><TimeOfDay at_s={step.wall_s} /></span>
@@ -77,7 +77,7 @@ export function Step({ step, isFirst }: { step: TimelineStep; isFirst: boolean }
         {step.by && <span class="soft"> by {step.by}</span>}
         {step.details.length > 0 && <details><summary>{step.details.length === 1 ? "1 detail" : `${step.details.length} details`}</summary><ul>{step.details.map((detail) => <li key={detail}>{detail}</li>)}</ul></details>}
       </div>
-      <span class="after">{!isFirst && step.after_s != null && `+${duration(step.after_s)}`}</span>
+      <span class="after">{step.after_s != null && `+${duration(step.after_s)}`}</span>
       <span class="soft at"><EventTime at_s={step.at_s} label /></span>
       <Place place={step.place} />
     </li>
