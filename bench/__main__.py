@@ -1,14 +1,20 @@
-"""`make bench`: every area, or ONLY=features, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=evidence, features, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import features, rollouts, serving, shadows
+from bench import evidence, features, rollouts, serving, shadows
 from bench.measure import BUILD, Row
 
-AREAS = {"features": features.run, "rollouts": rollouts.run, "serving": serving.run, "shadows": shadows.run}
+AREAS = {
+    "evidence": evidence.run,
+    "features": features.run,
+    "rollouts": rollouts.run,
+    "serving": serving.run,
+    "shadows": shadows.run,
+}
 
 
 def main() -> int:

@@ -10,13 +10,13 @@ import pytest
 
 from headrace.errors import Poison
 from headrace.events.inference import DecisionMade, FellBack, Score
+from headrace.evidence.explain import row_of, signature_of
 from headrace.features.rows import bare_signature
 from headrace.log.codec import Codec
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.compile import compile_project
-from headrace_cli.evidence.explain import _signature, row_of
 
 TOPICS = Topics.load()
 CODEC = Codec(TOPICS)
@@ -80,7 +80,7 @@ def test_the_row_of_a_priors_answer_is_found_by_the_names_of_its_columns() -> No
     row = np.array([500.0, np.nan], "<f4").tobytes()
     answer = FellBack("prior", "no version yet", Score(0, "", 0.26))
     decision = DecisionMade("r", "d", "u", 1.0, answer, 0, row=row, signature=bare.digest)
-    session: Any = SimpleNamespace(projects=SimpleNamespace(deployment=lambda _: (project, project.deployments[0])))
-    assert row_of(decision, _signature(session, decision, None)) == {"miles": 500.0, "carrier": None}
-    gone: Any = SimpleNamespace(projects=SimpleNamespace(deployment=lambda _: None))
-    assert row_of(decision, _signature(gone, decision, None)) == {"0": 500.0, "1": None}
+    projects: Any = SimpleNamespace(deployment=lambda _: (project, project.deployments[0]))
+    assert row_of(decision, signature_of(projects, decision, None)) == {"miles": 500.0, "carrier": None}
+    gone: Any = SimpleNamespace(deployment=lambda _: None)
+    assert row_of(decision, signature_of(gone, decision, None)) == {"0": 500.0, "1": None}

@@ -17,6 +17,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tests.e2e.commands import Shell
 
 from headrace.events.inference import DecisionMade, Served
+from headrace.evidence.labelled import labels_by_request
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
@@ -24,7 +25,6 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project.compile import compile_project
 from headrace_broker import free_port
-from headrace_cli.outcomes.labelled import labels_by_request
 from headrace_flights.project import project
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(3000)]

@@ -72,13 +72,11 @@ def test_a_model_of_ones_own_is_served_by_the_readme_alone(shell: Shell) -> None
     assert answer["score"]["probabilities"][0] > 0.9
 
 
-def test_a_decision_is_explained_and_made_again_from_the_log_alone(shell: Shell) -> None:
+def test_a_decision_is_explained_from_the_log_alone(shell: Shell) -> None:
     asked = shell.json("predict", "my-model", *IRIS)
-    found = shell.json("explain", "my-model", asked["request_id"], "--again")
+    found = shell.json("explain", "my-model", asked["request_id"])
     assert found["answer"]["version"] == found["assigned_version"] == 1
     assert found["row"]["sepal_length"] == pytest.approx(5.1)
-    assert found["made_again"]["done"] is True
-    assert found["made_again"]["same"] is True
     whats = [step["what"] for step in found["why_this_version"]]
     assert whats[0] == "route"
     assert whats[-1] == "register.version"

@@ -5,8 +5,8 @@ import pytest
 from headrace.asking.prediction import OutputKind, Prediction
 from headrace.errors import HeadraceError, Misconfigured
 from headrace.events.inference import FellBack, Score, Served
+from headrace.evidence.explain import described
 from headrace_cli.commands.daily import prediction_line, unanswered
-from headrace_cli.evidence.explain import described
 
 
 def served(**fields: object) -> Prediction:

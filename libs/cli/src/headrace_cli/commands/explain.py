@@ -1,16 +1,20 @@
 """`headrace explain`: why did it do that?"""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from headrace.errors import Misconfigured
-from headrace_cli.evidence.explain import chain_of_route, explain_decision
+from headrace.errors import Misconfigured, Poison
+from headrace.evidence.causes import Step
+from headrace.evidence.explain import Explained, explain_decision
+from headrace.log.envelope import parse_instant
+from headrace_cli.evidence.opened import opened
 from headrace_cli.session import Session, run
-from headrace_cli.terminal.render import cell, console, harmless, plain_text, put
+from headrace_cli.terminal.render import cell, console, harmless, instant, plain_text, put
 
 _ABOUT = (
     "request", "unit", "at", "assigned_version", "failed_versions", "shadows", "missing", "stale", "outcome", "recovered",
@@ -28,20 +32,13 @@ def explain(
     request: Annotated[
         str | None, typer.Argument(help="A request's id or unit; by default the route is explained.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Score the logged row once more, and compare.")] = False,
+    at: Annotated[
+        str | None, typer.Option(help="About when it was answered, for one that is older than the index.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Explain why a request got its answer, or why a deployment has its current route. Reads only the log."""
-
-    async def work(session: Session) -> dict[str, Any]:
-        if session.projects.deployment(deployment) is None:
-            known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
-            raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
-        if request is not None:
-            return await explain_decision(session, deployment, request, again=again)
-        return {"why_this_version": await chain_of_route(session, deployment)}
-
-    found = run(work)
+    found = run(lambda session: _explained(session, deployment, request, at))
     if as_json:
         print(json.dumps(found, indent=2, default=str))
         return
@@ -50,12 +47,56 @@ def explain(
     _show_chain(found["why_this_version"], deployment)
 
 
+async def _explained(session: Session, deployment: str, request: str | None, at: str | None) -> dict[str, Any]:
+    if session.projects.deployment(deployment) is None:
+        known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
+        raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
+    written_at_s = None if at is None else instant_of(at)
+    async with opened(session) as evidence:
+        if request is None:
+            return {"why_this_version": _steps(await evidence.chain_of_route(deployment))}
+        return as_dict(await explain_decision(evidence, deployment, request, written_at_s))
+
+
+def instant_of(text: str) -> float:
+    """An instant that a person typed, in seconds since the epoch. Raises `Misconfigured`."""
+    try:
+        return parse_instant(text)
+    except Poison as poison:
+        raise Misconfigured(str(poison).replace("ce_time", "--at")) from None
+
+
+def as_dict(found: Explained) -> dict[str, Any]:
+    """An explanation in the words of `--json`."""
+    return {
+        "request": found.request_id,
+        "unit": found.unit,
+        "at": instant(found.at_s),
+        "answer": found.answer,
+        "assigned_version": found.assigned,
+        "failed_versions": found.failed,
+        "shadows": found.shadows,
+        "row": found.row,
+        "missing": list(found.missing),
+        "stale": list(found.stale),
+        "entities": found.entities,
+        "source_offsets": found.source_offsets,
+        "outcome": found.outcome,
+        "recovered": found.recovered,
+        "record": found.place,
+        "code_version": found.code_version,
+        "why_this_version": _steps(found.why),
+    }
+
+
+def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    return [{"at": instant(s.at_s), "what": s.what, "summary": s.summary, "place": s.place} for s in steps]
+
+
 def _show_decision(found: dict[str, Any]) -> None:
     answer = found["answer"]
     parts = [f"{name} {_value(value)}" for name, value in answer.items() if name != "kind" and value is not None]
     console.print(Text.assemble((answer["kind"], "bold"), f"  {harmless('  '.join(parts))}"))
-    if again := found.get("made_again"):
-        console.print(plain_text("made again: " + "  ".join(f"{name} {value}" for name, value in again.items())))
     about = Table(box=None, pad_edge=False, show_header=False)
     for name in _ABOUT:
         value = found[name]

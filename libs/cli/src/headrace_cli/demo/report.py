@@ -14,8 +14,8 @@ from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
+from headrace.evidence.labelled import labels_by_request
 from headrace.log.codec import Message
-from headrace_cli.outcomes.labelled import labels_by_request
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 

@@ -16,11 +16,11 @@ from headrace.asking.requests import Unfit
 from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved
+from headrace.evidence.labelled import fates_by_place
 from headrace.log.codec import Message, header
 from headrace.log.envelope import derived_id
 from headrace.log.port import Record
 from headrace.log.reading import pin_offsets, read_up_to
-from headrace_cli.outcomes.labelled import fates_by_place
 from headrace_cli.session import Session
 from headrace_cli.tables.cells import instant as instant_cell
 from headrace_cli.tables.cells import label_among, text

@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
       `trainings_at_once`: others wait.
+    - `decision_index_bytes`: the limit of the index of decisions (console, CLI); beyond it the oldest are left out.
     """
 
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
@@ -90,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trainings_at_once: int = 2
     allowed_projects: str = ""
     applied_file: str = ""
+    decision_index_bytes: int = 256 * 1024**2
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, file: Path | None = None) -> "Settings":

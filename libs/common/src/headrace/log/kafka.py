@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as ATopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
@@ -36,7 +37,7 @@ from headrace.log.kafka_readers import (
 )
 from headrace.log.kafka_topic_ids import TopicIdsRequest, ids_of
 from headrace.log.kafka_writers import KafkaProducer, KafkaTransactor
-from headrace.log.port import NO_IDS, Assigned, Start, TopicPartition, TopicSpec
+from headrace.log.port import MOST_FETCHED_BYTES, NO_IDS, Assigned, Start, TopicPartition, TopicSpec
 from headrace.log.tls import tls_context
 
 
@@ -167,12 +168,18 @@ class KafkaLog:
         return [TopicPartition(topic, number) for number in range(len(described[0]["partitions"]))]
 
     async def begin_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        found = await self._ask(self.asker.beginning_offsets([theirs(tp) for tp in partitions]))
+        found = await self._ask(self.asker.beginning_offsets(await self._known(partitions)))
         return {ours(tp): offset for tp, offset in found.items()}
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        found = await self._ask(self.asker.end_offsets([theirs(tp) for tp in partitions]))
+        found = await self._ask(self.asker.end_offsets(await self._known(partitions)))
         return {ours(tp): offset for tp, offset in found.items()}
+
+    async def _known(self, partitions: Iterable[TopicPartition]) -> list[ATopicPartition]:
+        """Partitions as aiokafka's, their topics known to it. NB: it learns of topics one by one, 100 ms each."""
+        wanted = [theirs(tp) for tp in partitions]
+        await self._ask(asyncio.gather(*map(self.asker._client.add_topic, {tp.topic for tp in wanted})))
+        return wanted
 
     async def offsets_at(self, partitions: Iterable[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         wanted = list(partitions)
@@ -198,9 +205,14 @@ class KafkaLog:
         return await KafkaTransactor.open(self._options, transactional_id, group, topic_ids)
 
     async def reader(
-        self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True
+        self,
+        partitions: Iterable[TopicPartition],
+        start: Start,
+        *,
+        committed: bool = True,
+        fetch_bytes: int = MOST_FETCHED_BYTES,
     ) -> "KafkaReader":
-        consumer = AIOKafkaConsumer(**self._options, **consumer_options(committed))
+        consumer = AIOKafkaConsumer(**self._options, **consumer_options(committed, fetch_bytes))
         reader = KafkaReader(consumer)
         try:
             await self._ask(consumer.start())

@@ -14,14 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from headrace.errors import Retryable
 from headrace.log.kafka_errors import quietly, translated
-from headrace.log.port import Assigned, Record, TopicPartition
+from headrace.log.port import MOST_FETCHED_BYTES, Assigned, Record, TopicPartition
 from headrace.log.unpacking import cut_of, install
 
 install()
 
 ASK_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
-_FETCH_MAX_BYTES = 16 * 1024 * 1024
 
 
 class KafkaReader:
@@ -150,13 +149,13 @@ class Listener(ConsumerRebalanceListener):
         await self._on_revoked(frozenset(ours(tp) for tp in revoked))
 
 
-def consumer_options(committed: bool) -> dict[str, Any]:
+def consumer_options(committed: bool, fetch_bytes: int = MOST_FETCHED_BYTES) -> dict[str, Any]:
     """The options of every consumer of ours: nothing is committed automatically."""
     return {
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed" if committed else "read_uncommitted",
-        "max_partition_fetch_bytes": _FETCH_MAX_BYTES,
+        "max_partition_fetch_bytes": fetch_bytes,
         "fetch_max_wait_ms": 500,
     }
 

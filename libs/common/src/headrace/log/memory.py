@@ -11,7 +11,18 @@ from headrace.clock import Clock, ManualClock
 from headrace.errors import Fenced, Misconfigured, NoTopic, Retryable, TooLarge
 from headrace.log.memory_partition import ABORTED, COMMITTED, Partition, Transaction
 from headrace.log.partition import partition_of
-from headrace.log.port import NO_IDS, Ack, Assigned, Out, Record, Start, TopicPartition, TopicSpec, refuse_too_large
+from headrace.log.port import (
+    MOST_FETCHED_BYTES,
+    NO_IDS,
+    Ack,
+    Assigned,
+    Out,
+    Record,
+    Start,
+    TopicPartition,
+    TopicSpec,
+    refuse_too_large,
+)
 
 
 class MemoryLog:
@@ -104,7 +115,12 @@ class MemoryLog:
         return transactor
 
     async def reader(
-        self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True
+        self,
+        partitions: Iterable[TopicPartition],
+        start: Start,
+        *,
+        committed: bool = True,
+        fetch_bytes: int = MOST_FETCHED_BYTES,
     ) -> "MemoryReader":
         reader = MemoryReader(self, committed)
         await reader.assign(partitions, start)

@@ -17,6 +17,7 @@ from headrace.errors import TooLarge
 
 # Readers take at most so much of a value, whatever a broker or a topic allows.
 MAX_VALUE_BYTES = 1_048_576
+MOST_FETCHED_BYTES = 16 * 1024 * 1024
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -202,8 +203,16 @@ class Log(Protocol):
         """
         ...
 
-    async def reader(self, partitions: Iterable[TopicPartition], start: Start, *, committed: bool = True) -> Reader:
+    async def reader(
+        self,
+        partitions: Iterable[TopicPartition],
+        start: Start,
+        *,
+        committed: bool = True,
+        fetch_bytes: int = MOST_FETCHED_BYTES,
+    ) -> Reader:
         """A new reader of these partitions. `committed`: only records of committed transactions, and plain ones.
+        `fetch_bytes`: how much of a partition is fetched at once, at least one batch; little for single records.
 
         `start`: the beginning, the end, or an offset per partition; a partition without an offset starts at its
         beginning.
