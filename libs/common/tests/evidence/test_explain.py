@@ -115,6 +115,12 @@ async def test_a_route_that_compaction_removed_is_the_one_of_the_time(evidence: 
     assert [step.place for step in found.why] == ["registry.facts.v1/0/0"]
 
 
+async def test_a_circle_of_causes_is_walked_once(evidence: Open) -> None:
+    first, second = (fact("registry.facts", "d", RouteChanged("d", ROUTE), *ids) for ids in (("a", "b"), ("b", "a")))
+    opened = await evidence([first, second, fact("registry.routes", "d", ROUTE, "r", "b")])
+    assert [step.what for step in await opened.chain_of_route("d")] == ["route", "route.changed", "route.changed"]
+
+
 async def test_without_a_version_the_prior_is_named(evidence: Open) -> None:
     answer = FellBack("prior", "no version yet", Score(0, "", 0.25))
     found = await explain_decision(await evidence([decision_out(decision("r1", "u", answer=answer))]), "d", "r1")
