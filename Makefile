@@ -72,6 +72,7 @@ down: setup ## end them
 schemas: setup ## write schemas/events and docs/reference from the types
 	@$(BIN)/python -m headrace.events.schemas
 	@$(BIN)/python -m headrace.project.reference
+	@$(BIN)/python -m headrace.hosting.metrics_reference
 
 lock: setup ## resolve dependencies anew and export the locks
 	@deploy/checks/lock.sh

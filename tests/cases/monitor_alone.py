@@ -13,6 +13,7 @@ from headrace.events.inference import (
 )
 from headrace.events.monitor import WindowClosed
 from headrace.events.ops import HealthReported
+from headrace.hosting.health import Health
 from headrace.hosting.triage import Learn
 from headrace.log.codec import Codec, Message
 from headrace.log.envelope import Envelope
@@ -47,7 +48,7 @@ class Monitor:
 
     def __init__(self, *projects: ProjectDefinition, learn: Learn | None = None) -> None:
         self.learn = learn
-        self.clock, self.liveness = ManualClock(NOW), Liveness()
+        self.clock, self.liveness, self.health = ManualClock(NOW), Liveness(), Health("monitor", "m", failures={})
         self.ends: dict[TopicPartition, int] = {TopicPartition(t, 0): 0 for t in (DECISIONS, OUTCOMES, FACTS)}
         self.shard = self.make(projects)
         self.outs: list[Out] = []
@@ -57,7 +58,7 @@ class Monitor:
         async def behind() -> Mapping[TopicPartition, int]:
             return dict.fromkeys(self.ends, 0)
 
-        return MonitorShard(TOPICS, projects, self.clock, self.liveness, Outside(behind, learn=self.learn))
+        return MonitorShard(TOPICS, projects, self.clock, self.liveness, Outside(behind, learn=self.learn), self.health)
 
     async def start(self, committed: Mapping[TopicPartition, int] | None = None) -> Mapping[TopicPartition, int]:
         return await self.shard.on_start(committed or {})

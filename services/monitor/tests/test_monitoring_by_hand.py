@@ -287,7 +287,7 @@ def test_a_window_says_all_that_it_shows() -> None:
     assert (quality.version, quality.role, quality.rows) == (1, "champion", 3)
     assert found == WindowClosed(
         "d", DAY, 2 * DAY, 4, 3, 1 / 3, "PASS", (quality,), {"served": 4}, drift_statistic=0.5, sources=(SourceProfile("landings", 0),), late_requests=3,
-        late_outcomes=4,
+        late_outcomes=4, label_delay_s=59.0,
     )  # fmt: skip
     part = dataclasses.replace(inputs, whole_from_s=DAY + 1)
     assert evaluate(part, DAY, (0, 0), None).sources == ()

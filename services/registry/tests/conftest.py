@@ -46,6 +46,7 @@ class Bench:
         self.codec = Codec(self.topics)
         self.instances = Instances()
         self.projects = Projects(log, self.codec, self.topics)
+        self.health = Health("registry", "r", failures={})
 
     async def set_up(self) -> "Bench":
         await ensure_topics(self.log, self.topics.specs())
@@ -148,8 +149,10 @@ class Bench:
             self.topics,
             service="registry",
             inputs=[self.topics.name("registry.commands"), self.topics.name("monitor.verdicts")],
-            make=lambda _: RegistryShard(self.topics, self.projects, self.instances, has_artifact, self.clock),
-            health=Health("registry", "r", failures={}),
+            make=lambda _: RegistryShard(
+                self.topics, self.projects, self.instances, has_artifact, self.clock, self.health
+            ),
+            health=self.health,
             lock=self.topics.name("registry.commands"),
             tick_s=0.01,
         )

@@ -36,6 +36,13 @@ class Digest:
         self.counts[bisect_left(self.bounds, found)] += times
         self.total += found * times
 
+    def add_all(self, values: Sequence[float]) -> None:
+        """Count many values. It costs a third of as many calls of `add`."""
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
+
 
 def between(older: Sequence[int], newer: Sequence[int]) -> tuple[int, ...]:
     """The counts of the interval between two digests of one instance. An empty `older` is the start of the instance.

@@ -6,10 +6,12 @@ A handler finds the caller and the whole, uncompressed body in the scope: `reque
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from headrace.hosting.health import Health
+from headrace_edge.http_counts import note_answer
 from headrace_edge.rules.admission import refuse_body
 from headrace_edge.rules.compression import PLAIN, Broken, TooLarge, choose_encoding, packed, unpacked
 from headrace_edge.rules.limits import EdgeLimits
@@ -43,7 +45,7 @@ class Edge:
     """ASGI around the app. `admit`: the caller of a call with these headers, or the refusal.
 
     `shortcuts`: the paths that are called all day, and their endpoints. They skip the app's own routing and middleware, which
-    would cost a quarter of such a call (measured).
+    would cost a quarter of such a call (measured). `health`: where answers are counted; None where nobody looks.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Edge:
         """Let one call in, or answer it here."""
         if scope["type"] != "http":
             return
-        watched = _Watched(send)
+        watched, began_s = _Watched(send), time.perf_counter()
         try:
             await self._handle(scope, receive, watched)
         except Exception:
@@ -69,8 +71,12 @@ class Edge:
             _log.exception("%s %s failed", scope["method"], scope["path"][:200])
             if self._health is not None:
                 self._health.unforeseen += 1
-            if not watched.has_begun:
+            if not watched.status:
                 await respond(watched, error_reply(500, "this call failed; it is logged"), {}, close=True)
+        finally:
+            if self._health is not None and watched.status:
+                took_s = None if watched.is_stream else time.perf_counter() - began_s
+                note_answer(self._health, watched.status, took_s)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -133,15 +139,16 @@ class Edge:
 
 
 class _Watched:
-    """A `send` that knows whether an answer has begun."""
+    """A `send` that knows the status of the answer, 0 before it has begun, and whether it goes on part by part."""
 
-    __slots__ = ("_send", "has_begun")
+    __slots__ = ("_send", "is_stream", "status")
 
     def __init__(self, send: Send) -> None:
-        self._send, self.has_begun = send, False
+        self._send, self.status, self.is_stream = send, 0, False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        self.has_begun = True
+        self.status = message.get("status", self.status)
+        self.is_stream = self.is_stream or message.get("more_body", False)
         await self._send(message)
 
 

@@ -16,7 +16,7 @@ from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
-from headrace_monitor.adapters import health_gauges
+from headrace_monitor.adapters.health_gauges import HealthGauges
 from headrace_monitor.adapters.input_ends import InputEnds
 from headrace_monitor.adapters.inputs import names_of, read_once
 from headrace_monitor.adapters.outside import Outside
@@ -45,9 +45,10 @@ class MonitorShard:
         outside: Outside,
         health: Health | None = None,
     ) -> None:
-        self._topics, self._clock, self._outside, self._health = topics, clock, outside, health or Health(SERVICE, "")
+        self._topics, self._clock, self._outside = topics, clock, outside
         names = names_of(topics)
         self.core = Monitoring(names, projects, liveness)
+        self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core)
         self._records, self._cadence = Records(topics, SERVICE), Cadence()
         self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)
         self._evaluation = WindowEvaluation(self.core, names.decisions, outside.reread)
@@ -169,7 +170,7 @@ class MonitorShard:
         now = self._now()
         if not self._cadence.is_time_for_services(now.monotonic_s):
             return []
-        health_gauges.report(self._health, self.core)
+        self._gauges.report(now.wall_s)
         return self._published(self.core.alerting.look(self.core.deployments.watched, now).facts)
 
     # what is published
@@ -177,6 +178,7 @@ class MonitorShard:
     def _published(self, facts: Iterable[Fact], cause: Message | None = None) -> list[Out]:
         """The records of these facts, and of the alerts that follow from them. A failure that is news is logged."""
         facts, now = list(facts), self._now()
+        self._gauges.note(facts)
         for fact in facts:
             if isinstance(fact, MonitoringFailed) and self.core.alerting.is_news(fact):
                 _log.error("The monitoring of %s failed.", fact.deployment or "a deployment", exc_info=fact.error)

@@ -42,7 +42,7 @@ class RegistryService:
             service=SERVICE,
             inputs=[topics.name(noun) for noun in ("registry.commands", "monitor.verdicts", "monitor.findings")],
             make=lambda _: RegistryShard(
-                topics, context.projects, instances, has_artifact, context.clock, context.health.holds
+                topics, context.projects, instances, has_artifact, context.clock, context.health
             ),
             health=context.health,
             lock=topics.name("registry.commands"),

@@ -8,6 +8,7 @@ from headrace.clock import Clock
 from headrace.errors import Fatal, Poison, Retryable
 from headrace.events.registry import ArtifactPlace, RegisterVersion, RolloutStarted
 from headrace.events.verdicts import VerdictGiven
+from headrace.hosting.health import Health
 from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message
 from headrace.log.port import Out, Record, TopicPartition
@@ -15,7 +16,7 @@ from headrace.log.topics import Topics
 from headrace.project.applied import Projects
 from headrace.registry.state import Fold, Registry, Rollout
 from headrace_registry.adapters.records import SERVICE, Records
-from headrace_registry.adapters.reporting import Holds, Report
+from headrace_registry.adapters.reporting import Report
 from headrace_registry.core import admission, intake, versions
 from headrace_registry.core.instances import Instances
 from headrace_registry.core.intake import Known
@@ -41,11 +42,11 @@ class RegistryShard:
         instances: Instances,
         has_artifact: HasArtifact,
         clock: Clock,
-        holds: Holds | None = None,
+        health: Health | None = None,
     ) -> None:
         self._topics, self._projects, self._instances = topics, projects, instances
         self._has_artifact, self._clock = has_artifact, clock
-        self._records, self._report = Records(topics, clock), Report(clock, holds)
+        self._records, self._report = Records(topics, clock), Report(clock, health)
         self._fold, self._timeouts = Fold(), Timeouts()
         # Per deployment what was done about it last: the cause of what follows from observations and waits.
         self._causes: dict[str, Message] = {}

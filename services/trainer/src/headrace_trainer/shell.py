@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
+from headrace.hosting.catalogue import RUN, RUNS
 from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message, caused_by, out
 from headrace.log.port import Out, TopicPartition
@@ -17,6 +18,7 @@ from headrace_trainer.core.run_facts import Fact, RunFacts
 from headrace_trainer.core.triggers import ANSWERED_BYTES, GROUP, GROUPS, Runs, apply, on_request
 
 SERVICE = "trainer"
+OUTCOMES = ("registered", "rejected", "waiting", "failed")
 
 
 class TrainingProcesses(Protocol):
@@ -75,8 +77,9 @@ class TrainerShard:
             self._read[accepted.run] = position
             for entry in entries:
                 outs += self._on_entry(accepted, entry)
-        groups = self._runs.answered
-        self._context.health.holds("answered", ANSWERED_BYTES * sum(map(len, groups)), ANSWERED_BYTES * GROUP * GROUPS)
+        groups, health = self._runs.answered, self._context.health
+        health.measured.replace(RUNS, {(): len(self._runs.running)})
+        health.holds("answered", ANSWERED_BYTES * sum(map(len, groups)), ANSWERED_BYTES * GROUP * GROUPS)
         return Outputs(outs=outs)
 
     def _on_request(self, message: Message, request: RetrainRequested) -> list[Out]:
@@ -93,6 +96,8 @@ class TrainerShard:
         facts, cause = self._facts.on_entry(accepted, entry).facts, self._causes.get(accepted.run)
         for fact in facts:
             self._runs = apply(self._runs, fact.event)
+            if isinstance(fact.event, TrainingFinished):
+                self._context.health.measured.observe(RUN, _known(fact.event.outcome), value=fact.event.took_s)
         return self._publish(facts, cause)
 
     def _publish(self, facts: Iterable[Fact], cause: Message | None) -> list[Out]:
@@ -117,3 +122,8 @@ class TrainerShard:
         elif isinstance(event, TrainingFinished):
             self._causes.pop(event.run, None)
             self._read.pop(event.run, None)
+
+
+def _known(outcome: str) -> str:
+    """The outcome of a run; users' code may write anything into a journal."""
+    return outcome if outcome in OUTCOMES else "failed"

@@ -87,7 +87,8 @@ class WindowClosed(msgspec.Struct, frozen=True):
     closed; they count nowhere else. `outcomes_beyond`: outcomes known by the closing that came after the label horizon
     of a request of this window and belong to no other request; they are not used (is the horizon long enough?).
     `class_shares`, `mean_label`: the labels of several classes by name, and of numbers, as `positive_share` is for two
-    classes. `unmeasured`: why versions were not measured, "" when they were.
+    classes. `unmeasured`: why versions were not measured, "" when they were. `label_delay_s`: the median time from a
+    request to its first label, of the requests that have one; None where none has.
     """
 
     deployment: str
@@ -113,6 +114,7 @@ class WindowClosed(msgspec.Struct, frozen=True):
     class_shares: dict[str, float] | None = None
     mean_label: float | None = None
     unmeasured: str = ""
+    label_delay_s: float | None = None
 
 
 class FindingOpened(msgspec.Struct, frozen=True):

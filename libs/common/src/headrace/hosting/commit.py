@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.hosting.logic import Outputs
 from headrace.hosting.sends import Sends
+from headrace.latency import Digest
 from headrace.log.port import Out, TopicPartition, Transactor
 
 # The number of gathered records above which the shard waits for a commit before it handles more.
@@ -39,12 +40,15 @@ class GroupCommit:
     """Gathers the outputs of batches, and commits them by the shard's transactor, one transaction after another.
 
     `linger_s`: how long a transaction that no reply waits for may gather more work. `note_progress`: called after each
-    commit. `committed`: the group's committed offsets.
+    commit. `committed`: the group's committed offsets. `took`: gets the duration of each commit.
     """
 
-    def __init__(self, sends: Sends, linger_s: float, note_progress: Callable[[], None]) -> None:
+    def __init__(
+        self, sends: Sends, linger_s: float, note_progress: Callable[[], None], took: Digest | None = None
+    ) -> None:
         self.committed: Mapping[TopicPartition, int] = {}
         self._sends, self._linger_s, self._note_progress = sends, linger_s, note_progress
+        self._took = took or Digest()
         self._pending = _Pending()
         self._offsets: dict[TopicPartition, int] = {}
         self._gathered, self._urgent, self._drained = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -125,7 +129,9 @@ class GroupCommit:
         # NB: a process that dies here has committed and published nothing, and the next owner does the work again.
         await asyncio.gather(*pending.sends)
         if pending.outs or offsets:
+            began_s = asyncio.get_running_loop().time()
             await transactor.commit(pending.outs, offsets)
+            self._took.add(asyncio.get_running_loop().time() - began_s)
             self.committed = {**self.committed, **offsets}
         for call in pending.committed:
             call()

@@ -71,7 +71,7 @@ class ShardGroup:
         self._triage = Triage(topics, service, decode or codec.decode, learn, self._stops, health)
         self._common = Common(
             log, codec, topics, service, make, self._stops, self._triage, self._same, self._sends,
-            self._hold, self.note_progress, tick_s, max_batch, linger_s,
+            self._hold, self.note_progress, tick_s, max_batch, linger_s, health.commits,
         )  # fmt: skip
         self._watchdog = Watchdog(watchdog_s)
         self._place, self._transactions = Place(service, self._common.group, health), Transactions(log, health)

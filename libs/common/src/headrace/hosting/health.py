@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from headrace.events.ops import FailedLoads, HealthReported
+from headrace.hosting.measured import Measured
 from headrace.hosting.traffic import Traffic
+from headrace.latency import Digest
 
 # The failure in the last report of a process that ends because a part of it failed.
 FAILED = "end"
@@ -11,9 +13,10 @@ FAILED = "end"
 
 @dataclass
 class Health:
-    """The state behind /ready, `ops.health` and the gauges. An instance is ready when nothing fails and nothing is
+    """The state behind /ready, `ops.health` and /metrics. An instance is ready when nothing fails and nothing is
     awaited.
 
+    - `commits`: how long its transactions took to commit; `measured`: metrics that nothing but /metrics reads.
     - Of the feature service, per `source/partition`: `newest_event_s`, the newest instant contained; `late` and
       `repeated`, the events that did not count; `building`, the share read of the history of views that are being
       built.
@@ -50,6 +53,8 @@ class Health:
     late_outcomes: dict[str, int] = field(default_factory=dict)
     hung_calls: dict[str, int] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
+    commits: Digest = field(default_factory=Digest)
+    measured: Measured = field(default_factory=Measured)
     handled: int = 0
     dead_lettered: int = 0
     unforeseen: int = 0

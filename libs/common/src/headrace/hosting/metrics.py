@@ -1,166 +1,155 @@
-"""The metric catalogue, and the page that Prometheus reads.
+"""The page that Prometheus reads: the metrics of the catalogue, as the health record has them at this moment."""
 
-Names are `headrace_<thing>_<unit>[_total]` with the service as a label from a closed set, never an id. All metrics are
-read from `Health` at scrape time, so every metric has a source.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from headrace.hosting import catalogue as of
+from headrace.hosting.catalogue import Metric
 from headrace.hosting.health import Health
+from headrace.hosting.measured import OTHER, Labels, Value
+from headrace.hosting.traffic import REST, Tally
+from headrace.latency import Digest
+
+Series = Mapping[Labels, Value]
 
 
 class HealthCollector(Collector):
-    """Turns one instance's health into metrics."""
+    """Turns one instance's health into metrics. A metric without any series is left out."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """The present metrics."""
-        health = self._health
-        yield _gauge(
-            "headrace_ready", "1 when the instance does its work, 0 when not", health.service, float(health.is_ready)
-        )
-        yield _gauge("headrace_shards_owned", "Shards that this instance owns", health.service, len(health.shards))
-        yield _gauge(
-            "headrace_versions_warmed", "Model versions that are loaded and warm", health.service, len(health.warmed)
-        )
-        yield _counter("headrace_records_handled_total", "Input records handled", health.service, health.handled)
-        yield _counter(
-            "headrace_records_dead_lettered_total",
-            "Records that could not be read",
-            health.service,
-            health.dead_lettered,
-        )
-        lag = GaugeMetricFamily("headrace_lag_records", "Records behind, per topic", labels=["service", "topic"])
-        for topic, records in _by_topic(health.lag).items():
-            lag.add_metric([health.service, topic], records)
-        yield lag
-        yield from _of_sources(health)
-        yield from _of_states(health)
-        if health.service == "gateway":
-            yield _counter(
-                "headrace_unforeseen_errors_total",
-                "Calls that failed for no known reason (HTTP 500)",
-                health.service,
-                health.unforeseen,
-            )
-        yield from _of_deployments(health)
-        if health.service == "inference":
-            yield from _of_inference(health)
-
-
-def _of_inference(health: Health) -> Iterator[Metric]:
-    """The metrics of inference: breakers, overload, hung calls."""
-    yield _breakers(health)
-    yield GaugeMetricFamily(
-        "headrace_inference_overload_level",
-        "0 none, 1 shadows are dropped, 2 the baseline too, 3 requests are refused; the worst deployment's",
-        value=max(health.overload.values(), default=0),
-    )
-    yield GaugeMetricFamily(
-        "headrace_inference_hung_calls",
-        "Calls of models that hang for good; each may use a core until the process is restarted",
-        value=sum(health.hung_calls.values()),
-    )
-
-
-def _breakers(health: Health) -> Metric:
-    """The number of loaded versions in each state. `health.breakers` has those that are not closed, as `STATE: why`."""
-    gauge = GaugeMetricFamily("headrace_inference_breakers", "Loaded versions by breaker state", labels=["state"])
-    states = [text.partition(":")[0] for text in health.breakers.values()]
-    open_, half_open = states.count("open"), states.count("half_open")
-    gauge.add_metric(["closed"], max(0, len(health.warmed) - open_ - half_open))
-    gauge.add_metric(["open"], open_)
-    gauge.add_metric(["half_open"], half_open)
-    return gauge
-
-
-def _of_states(health: Health) -> Iterator[Metric]:
-    """The size of every growing state, and its bound (docs/architecture.md)."""
-    held = GaugeMetricFamily(
-        "headrace_state_bytes", "What a state that grows holds, by estimate", labels=["service", "state"]
-    )
-    bound = GaugeMetricFamily("headrace_state_limit_bytes", "The bound of that state", labels=["service", "state"])
-    for state, count in sorted(health.state_bytes.items()):
-        held.add_metric([health.service, state], count)
-        bound.add_metric([health.service, state], health.state_limits[state])
-    yield from (found for found in (held, bound) if found.samples)
-
-
-def _of_sources(health: Health) -> Iterator[Metric]:
-    """The metrics of the feature service's sources."""
-    newest = GaugeMetricFamily(
-        "headrace_feature_newest_event_seconds", "Instant of the newest event contained, event time", labels=["source"]
-    )
-    for source, at_s in _by_source(health.newest_event_s, max).items():
-        newest.add_metric([source], at_s)
-    late = CounterMetricFamily(
-        "headrace_feature_late_events_total", "Events that came after their panes were dropped", labels=["source"]
-    )
-    for source, count in _by_source(health.late, sum).items():
-        late.add_metric([source], count)
-    repeated = CounterMetricFamily(
-        "headrace_feature_repeated_events_total", "Events dropped as repeats (dedupe)", labels=["source"]
-    )
-    for source, count in _by_source(health.repeated, sum).items():
-        repeated.add_metric([source], count)
-    built = GaugeMetricFamily(
-        "headrace_feature_view_built_share", "Share read of the history of views being built", labels=["source"]
-    )
-    for source, share in _by_source(health.building, min).items():
-        built.add_metric([source], share)
-    yield from (found for found in (newest, late, repeated, built) if found.samples)
-
-
-def _of_deployments(health: Health) -> Iterator[Metric]:
-    """What the monitor received after its evaluation window had closed."""
-    for what, counts in (("requests", health.late_requests), ("outcomes", health.late_outcomes)):
-        late = CounterMetricFamily(
-            f"headrace_monitor_late_{what}_total",
-            f"{what.capitalize()} that came after their evaluation window had closed",
-            labels=["deployment"],
-        )
-        for deployment, count in sorted(counts.items()):
-            late.add_metric([deployment], count)
-        if late.samples:
-            yield late
-
-
-def _by_source(values: dict, fold: Callable[[list], float]) -> dict[str, float]:
-    grouped: dict[str, list] = {}
-    for place, value in values.items():
-        grouped.setdefault(place.rpartition("/")[0], []).append(value)
-    return {source: fold(found) for source, found in grouped.items()}
+        for metric in of.of_service(self._health.service):
+            series = series_of(metric, self._health)
+            if series:
+                yield _family(metric, series)
 
 
 def page(health: Health) -> bytes:
-    """The text of /metrics."""
+    """The text of /metrics. May be called from any thread."""
     registry = CollectorRegistry()
     registry.register(HealthCollector(health))
     return generate_latest(registry)
 
 
-def _gauge(name: str, help_text: str, service: str, value: float) -> GaugeMetricFamily:
-    metric = GaugeMetricFamily(name, help_text, labels=["service"])
-    metric.add_metric([service], value)
-    return metric
+def series_of(metric: Metric, health: Health) -> Series:
+    """The values of a metric, by the values of its labels."""
+    read = _READ.get(metric.name)
+    return health.measured.read(metric) if read is None else read(health)
 
 
-def _counter(name: str, help_text: str, service: str, value: float) -> CounterMetricFamily:
-    metric = CounterMetricFamily(name, help_text, labels=["service"])
-    metric.add_metric([service], value)
-    return metric
+def _family(metric: Metric, series: Series) -> Family:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, digest in sorted(series.items(), key=_labels):
+            if isinstance(digest, Digest):
+                histogram.add_metric(labels, _buckets(digest), digest.total)
+        return histogram
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=metric.labels)
+    for labels, value in sorted(series.items(), key=_labels):
+        family.add_metric(labels, value)  # ty: ignore[invalid-argument-type] - only histograms hold digests
+    return family
 
 
-def _by_topic(lag: dict[str, int]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for place, records in lag.items():
-        topic = place.rsplit("/", 1)[0]
-        totals[topic] = totals.get(topic, 0) + records
-    return totals
+def _labels(series: tuple[Labels, Value]) -> Labels:
+    return series[0]
+
+
+def _buckets(digest: Digest) -> list[tuple[str, float]]:
+    """The counts up to each bound, as Prometheus wants them."""
+    below, found = 0, []
+    for bound, count in zip((*map(str, digest.bounds), "+Inf"), list(digest.counts), strict=True):
+        below += count
+        found.append((bound, below))
+    return found
+
+
+def _one(value: Callable[[Health], float]) -> Callable[[Health], Series]:
+    """A metric without labels, or with that of the service alone, which every instance exports."""
+    return lambda health: {(health.service,): value(health)}
+
+
+def _bare(value: Callable[[Health], float]) -> Callable[[Health], Series]:
+    return lambda health: {(): value(health)}
+
+
+def _by_service(values: Callable[[Health], Mapping[str, float]]) -> Callable[[Health], Series]:
+    return lambda health: {(health.service, name): value for name, value in dict(values(health)).items()}
+
+
+def _by_source(values: Callable[[Health], Mapping[str, float]], fold: Callable[[Iterable[float]], float]) -> Callable[[Health], Series]:  # fmt: skip
+    """Values by `source/partition`, folded to one per source."""
+    return lambda health: {(name,): value for name, value in _grouped(values(health), fold).items()}
+
+
+def _grouped(values: Mapping[str, float], fold: Callable[[Iterable[float]], float]) -> dict[str, float]:
+    grouped: dict[str, list[float]] = {}
+    for place, value in dict(values).items():
+        grouped.setdefault(place.rpartition("/")[0], []).append(value)
+    return {name: fold(found) for name, found in grouped.items()}
+
+
+def _by_deployment(value: Callable[[Tally], Value]) -> Callable[[Health], Series]:
+    return lambda health: {(_name(name),): value(tally) for name, tally in dict(health.traffic.tallies).items()}
+
+
+def _requests(health: Health) -> Series:
+    return {
+        (_name(name), version, outcome): count
+        for name, tally in dict(health.traffic.tallies).items()
+        for (outcome, version), count in dict(tally.answered).items()
+    }
+
+
+def _name(deployment: str) -> str:
+    return OTHER if deployment == REST else deployment
+
+
+def _breakers(health: Health) -> Series:
+    """The number of loaded versions in each state. `health.breakers` has those that are not closed, as `STATE: why`."""
+    states = [text.partition(":")[0] for text in dict(health.breakers).values()]
+    open_, half_open = states.count("open"), states.count("half_open")
+    closed = max(0, len(health.warmed) - open_ - half_open)
+    return {("closed",): closed, ("open",): open_, ("half_open",): half_open}
+
+
+def _late(counts: Callable[[Health], Mapping[str, int]]) -> Callable[[Health], Series]:
+    return lambda health: {(name,): count for name, count in dict(counts(health)).items()}
+
+
+_READ: Mapping[str, Callable[[Health], Series]] = {
+    of.READY.name: _one(lambda health: float(health.is_ready)),
+    of.SHARDS.name: _one(lambda health: len(health.shards)),
+    of.HANDLED.name: _one(lambda health: health.handled),
+    of.DEAD_LETTERED.name: _one(lambda health: health.dead_lettered),
+    of.LAG.name: lambda health: {(health.service, t): n for t, n in _grouped(health.lag, sum).items()},
+    of.COMMIT.name: lambda health: {(health.service,): health.commits},
+    of.STATE.name: _by_service(lambda health: health.state_bytes),
+    of.STATE_LIMIT.name: _by_service(lambda health: health.state_limits),
+    of.UNFORESEEN.name: _one(lambda health: health.unforeseen),
+    of.NEWEST_EVENT.name: _by_source(lambda health: health.newest_event_s, max),
+    of.LATE_EVENTS.name: _by_source(lambda health: health.late, sum),
+    of.REPEATED_EVENTS.name: _by_source(lambda health: health.repeated, sum),
+    of.VIEW_BUILT.name: _by_source(lambda health: health.building, min),
+    of.WARMED.name: _one(lambda health: len(health.warmed)),
+    of.REQUESTS.name: _requests,
+    of.LATENCY.name: _by_deployment(lambda tally: tally.latency),
+    of.STAGE.name: lambda health: {(stage,): digest for stage, digest in health.traffic.stages.items()},
+    of.SCORES.name: _by_deployment(lambda tally: tally.scores),
+    of.MISSING.name: _by_deployment(lambda tally: tally.missing),
+    of.STALE.name: _by_deployment(lambda tally: tally.stale),
+    of.ROWS.name: _by_deployment(lambda tally: tally.rows),
+    of.UNKNOWN_ROWS.name: _by_deployment(lambda tally: tally.unknown),
+    of.OVERLOAD.name: _bare(lambda health: max(dict(health.overload).values(), default=0)),
+    of.HUNG_CALLS.name: _bare(lambda health: sum(dict(health.hung_calls).values())),
+    of.BREAKERS.name: _breakers,
+    of.LATE_REQUESTS.name: _late(lambda health: health.late_requests),
+    of.LATE_OUTCOMES.name: _late(lambda health: health.late_outcomes),
+}

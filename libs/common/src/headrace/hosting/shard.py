@@ -19,6 +19,7 @@ from headrace.hosting.sends import Sends
 from headrace.hosting.stops import Stops
 from headrace.hosting.takeover import committed_of, replay, starts_of
 from headrace.hosting.triage import Again, Triage, where
+from headrace.latency import Digest
 from headrace.log.codec import Codec
 from headrace.log.port import Log, Record, TopicPartition, Transactor
 from headrace.log.same_topics import SameTopics
@@ -32,7 +33,7 @@ class Common:
     """What all shards of one consumer group share, and what outlives each of them.
 
     `make`: makes a new logic for a shard number. `hold`: called for a partition that is stopped. `note_progress`:
-    called with the number of records handled. `care`: per shard the offsets up to which records are handled one at a
+    called with the number of records handled. `commits`: takes the durations of commits. `care`: per shard the offsets up to which records are handled one at a
     time, since a batch that ended there failed.
     """
 
@@ -50,6 +51,7 @@ class Common:
     tick_s: float
     max_batch: int
     linger_s: float
+    commits: Digest
     care: dict[int, dict[TopicPartition, int]] = field(default_factory=dict)
 
     @property
@@ -83,7 +85,7 @@ class Shard:
         self.taken: dict[TopicPartition, int] = {}
         self._alone: Record | None = None
         self._common = common
-        self._commit = GroupCommit(common.sends, common.linger_s, lambda: common.note_progress(0))
+        self._commit = GroupCommit(common.sends, common.linger_s, lambda: common.note_progress(0), common.commits)
         self._arrived = asyncio.Event()
         self._closing = False
 

@@ -18,7 +18,7 @@ NO_VERSION, OTHER = "none", "other"
 # Deployments that do not exist, and those beyond the limit.
 REST = ""
 # Where scores lie between 0 and 1, or numbers between the ends of their declared range.
-SCORE_BOUNDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+SCORE_BOUNDS = tuple(step / 10 for step in range(1, 10))
 
 
 class Tally:

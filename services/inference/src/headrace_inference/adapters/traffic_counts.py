@@ -1,16 +1,13 @@
 """Counts what was answered, once it is committed, and how long its stages took: per batch where all requests of it share a duration."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 from headrace.clock import Clock
+from headrace.events.inference import FellBack, Score, Served
 from headrace.hosting.traffic import Tally
-from headrace.latency import BOUNDS_S
 from headrace_inference.adapters.serving_views import ServingViews
 from headrace_inference.core.batch import Decision, Gathered, ModelCall
-from headrace_inference.core.counting import outcome_of, place_of, scale_of, unknown_rows
-
-_BOUNDS_MS = [bound_s * 1000 for bound_s in BOUNDS_S]
+from headrace_inference.core.counting import PROBABILITIES, outcome_of, place_of, scale_of, unknown_rows
 
 
 class Lap:
@@ -77,38 +74,37 @@ class TrafficCounts:
         return self._traffic.of(deployment, exists=self._views.definitions.deployment(deployment) is not None)
 
     def _count(self, name: str, own: Sequence[Decision], now_ms: float, began_ms: float) -> None:
-        """Count the decisions of one deployment. NB: each costs the time of the loop that answers, hence the plain additions."""
+        """Count the decisions of one deployment. NB: each costs the time of the loop that answers: what can be is counted at once."""
         tally, queue = self._tally(name), self._traffic.stages["queue"]
-        whole, waited = tally.latency.counts, queue.counts
-        answered: dict[tuple[str, int], int] = {}
-        appended_ms = missing = stale = 0
-        for one in own:
-            made, appended = one.made, one.request.record.timestamp_ms
-            outcome = outcome_of(made.answer)
-            answered[outcome] = answered.get(outcome, 0) + 1
-            whole[bisect_left(_BOUNDS_MS, now_ms - appended)] += 1
-            waited[bisect_left(_BOUNDS_MS, began_ms - appended)] += 1
-            appended_ms += appended
-            missing += made.missing != ()
-            stale += made.stale != ()
-        tally.latency.total += max(0.0, len(own) * now_ms - appended_ms) / 1000
-        queue.total += max(0.0, len(own) * began_ms - appended_ms) / 1000
-        tally.missing += missing
-        tally.stale += stale
+        # Records of one burst have the same append time.
+        appended: dict[int, int] = {}
+        for at_ms in [one.request.record.timestamp_ms for one in own]:
+            appended[at_ms] = appended.get(at_ms, 0) + 1
+        for appended_ms, times in appended.items():
+            tally.latency.add((now_ms - appended_ms) / 1000, times)
+            queue.add((began_ms - appended_ms) / 1000, times)
+        answers = [one.made.answer for one in own]
+        tally.missing += sum([1 for one in own if one.made.missing])
+        tally.stale += sum([1 for one in own if one.made.stale])
+        served = [answer.score for answer in answers if type(answer) is Served]
+        others = [answer for answer in answers if type(answer) is not Served]
+        versions = [score.version for score in served]
+        outcomes = {("served", version): versions.count(version) for version in set(versions)}
+        for outcome in map(outcome_of, others):
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
         route, _ = self._views.registry.route(name)
         named = route.named if route is not None else ()
-        for (outcome, version), times in answered.items():
+        for (outcome, version), times in outcomes.items():
             tally.count(outcome, version, times, named.__contains__)
-        self._note_scores(name, tally, own)
+        served += [answer.score for answer in others if isinstance(answer, FellBack) and answer.score.version]
+        self._note_scores(name, tally, served)
 
-    def _note_scores(self, name: str, tally: Tally, own: Sequence[Decision]) -> None:
+    def _note_scores(self, name: str, tally: Tally, scores: Sequence[Score]) -> None:
         found = self._views.definitions.deployment(name)
         scale = scale_of(found[1]) if found is not None else None
         if scale is None:
             return
-        for one in own:
-            score = getattr(one.made.answer, "score", None)
-            if score is not None and score.version:
-                place = place_of(score, scale)
-                if place is not None:
-                    tally.scores.add(place)
+        places = [score.value for score in scores]
+        if scale != PROBABILITIES or None in places:
+            places = [place_of(score, scale) for score in scores]
+        tally.scores.add_all([place for place in places if place is not None])

@@ -9,6 +9,8 @@ from headrace.events.inference import Answer, Expired, FellBack, Invalid, Refuse
 from headrace.events.registry import ColumnPin
 
 NUMBER = "number"
+# The lowest value and the width of what is a probability.
+PROBABILITIES = (0.0, 1.0)
 
 
 def outcome_of(answer: Answer) -> tuple[str, int]:
@@ -37,7 +39,7 @@ def scale_of(definition: DeploymentDefinition | None) -> tuple[float, float] | N
     """
     label = None if definition is None else definition.label
     if label is None or label.kind != NUMBER:
-        return 0.0, 1.0
+        return PROBABILITIES
     if label.low is None or label.high is None or label.high <= label.low:
         return None
     return label.low, label.high - label.low

@@ -1,18 +1,91 @@
-"""What the monitor reports of itself beyond the common: how much its states hold, and what came too late."""
+"""What the monitor reports of itself beyond the common: the figures of the newest closed windows, findings, alerts and pages,
+how much its states hold, and what came too late.
+"""
 
+from collections import Counter
+from collections.abc import Iterable
+
+from headrace.events.monitor import VersionQuality, WindowClosed
+from headrace.hosting import catalogue as of
+from headrace.hosting.catalogue import Metric
 from headrace.hosting.health import Health
+from headrace.hosting.measured import Labels
+from headrace_monitor.core.facts import Fact, WindowReported
 from headrace_monitor.core.monitoring import Monitoring
 
+FIGURES = (
+    "log_loss", "auc", "mean_score", "accuracy", "rmse", "mae", "squared_error", "over_prior", "score",
+)  # fmt: skip
+SEVERITIES = ("critical", "warning")
 
-def report(health: Health, core: Monitoring) -> None:
-    """Set the gauges of the states that grow, and the counts of what came too late, per deployment."""
-    for counts in (health.late_requests, health.late_outcomes):
-        for name in [name for name in counts if name not in core.deployments.declared]:
-            del counts[name]
-    for name, found in core.deployments.watched.items():
-        if found.windows.late_requests:
-            health.late_requests[name] = found.windows.late_requests
-        if found.windows.late_outcomes:
-            health.late_outcomes[name] = found.windows.late_outcomes
-    for state, (held_bytes, limit_bytes) in core.holds().items():
-        health.holds(state, held_bytes, limit_bytes)
+
+class HealthGauges:
+    """Fills in the health record. Windows that closed before this start are not known."""
+
+    def __init__(self, health: Health, core: Monitoring) -> None:
+        self._health, self._core = health, core
+        self._newest: dict[str, WindowReported] = {}
+
+    def note(self, facts: Iterable[Fact]) -> None:
+        """Keep the newest window of each deployment."""
+        for fact in facts:
+            if isinstance(fact, WindowReported):
+                self._newest[fact.window.deployment] = fact
+
+    def report(self, now_s: float) -> None:
+        """Set all gauges. `now_s`: since the epoch."""
+        declared = self._core.deployments.declared
+        self._newest = {name: found for name, found in self._newest.items() if name in declared}
+        self._report_windows([found.window for found in self._newest.values()])
+        self._report_quality()
+        self._report_alarms(now_s)
+        self._report_late()
+        for state, (held_bytes, limit_bytes) in self._core.holds().items():
+            self._health.holds(state, held_bytes, limit_bytes)
+
+    def _report_windows(self, windows: Iterable[WindowClosed]) -> None:
+        values: dict[Metric, dict[Labels, float | None]] = {
+            metric: {} for metric in (of.WINDOW_END, of.DRIFT, of.LABELLED, of.LABEL_DELAY, of.MISSING_VALUES)
+        }
+        for window in windows:
+            key = (window.deployment,)
+            values[of.WINDOW_END][key] = window.to_s
+            values[of.DRIFT][key] = window.drift_statistic
+            values[of.LABELLED][key] = window.labelled / window.requests if window.requests else None
+            values[of.LABEL_DELAY][key] = window.label_delay_s
+            values[of.MISSING_VALUES][key] = window.missing_share if window.parity_rows else None
+        for metric, found in values.items():
+            self._health.measured.replace(metric, {key: value for key, value in found.items() if value is not None})
+
+    def _report_quality(self) -> None:
+        values: dict[Labels, float] = {}
+        for name, found in self._newest.items():
+            quality = next((one for one in found.window.qualities if one.version == found.champion), None)
+            values |= {(name, figure): value for figure, value in _figures(quality).items()}
+        self._health.measured.replace(of.QUALITY, values)
+
+    def _report_alarms(self, now_s: float) -> None:
+        measured, alerting = self._health.measured, self._core.alerting
+        watched = self._core.deployments.watched.values()
+        kinds = Counter(finding.kind for found in watched for finding in found.findings.open.values())
+        severities = Counter(alert.labels.get("severity") for alert in alerting.table.firing)
+        measured.replace(of.FINDINGS, {(kind,): count for kind, count in kinds.items()})
+        measured.replace(of.ALERTS, {(severity,): severities[severity] for severity in SEVERITIES})
+        measured.replace(of.PAGES, {(): alerting.pages.count(now_s)})
+
+    def _report_late(self) -> None:
+        health, deployments = self._health, self._core.deployments
+        for counts in (health.late_requests, health.late_outcomes):
+            for name in [name for name in counts if name not in deployments.declared]:
+                del counts[name]
+        for name, found in deployments.watched.items():
+            if found.windows.late_requests:
+                health.late_requests[name] = found.windows.late_requests
+            if found.windows.late_outcomes:
+                health.late_outcomes[name] = found.windows.late_outcomes
+
+
+def _figures(quality: VersionQuality | None) -> dict[str, float]:
+    """The figures that a version has."""
+    found = {figure: getattr(quality, figure, None) for figure in FIGURES}
+    return {figure: value for figure, value in found.items() if value is not None}

@@ -19,6 +19,7 @@ from headrace_monitor.core.facts import Concern, Fact, GaveUp, InstantRefused, M
 from headrace_monitor.core.liveness import OF_STATE, Liveness
 from headrace_monitor.core.monitoring_failures import MonitoringFailures, monitoring_failed
 from headrace_monitor.core.now import Now
+from headrace_monitor.core.pages import Pages
 from headrace_monitor.core.serving_alarms import OF_INSTANCES, InferenceFact, ServingAlarms
 
 # An alert about instances is ended by their reports only when it is older than this: reports come each second.
@@ -26,11 +27,12 @@ _SETTLED_S = 15.0
 
 
 class Alerting:
-    """The alarm table, and what is remembered to change it. `liveness`: what services report, kept up to date by others."""
+    """The alarm table, what is remembered to change it, and the pages sent. `liveness`: what services report, kept up to date by others."""
 
     def __init__(self, liveness: Liveness) -> None:
         self.table = AlarmTable()
         self.failures = MonitoringFailures()
+        self.pages = Pages()
         self._liveness, self._dead, self._serving = liveness, DeadLetters(), ServingAlarms()
 
     # history
@@ -38,6 +40,7 @@ class Alerting:
     def on_history(self, alert: AlertChanged, now: Now) -> None:
         """An alert as it was written before this start. A dead letter counts as if it had come now."""
         self.table = alarm_table.apply(self.table, alert)
+        self.pages.note(alert)
         self._serving.on_history(alert)
         if alert.labels.get("alertname") == "DeadLettered" and alert.status == "firing":
             self._dead.add(alert.labels["service"], now.monotonic_s, self._liveness)
@@ -138,6 +141,8 @@ class Alerting:
 
     def _taken(self, step: AlarmStep) -> AlarmStep:
         self.table = step.state
+        for alert in step.facts:
+            self.pages.note(alert)
         return step
 
 

@@ -119,6 +119,7 @@ def evaluate(inputs: WindowInputs, from_s: float, late: tuple[int, int], drift_s
         late_requests=late[0],
         late_outcomes=late[1],
         outcomes_beyond=rows.beyond,
+        label_delay_s=rows.label_delay_s,
         class_shares=figures.class_shares,
         mean_label=figures.mean_label,
         unmeasured=figures.unmeasured or lacking,

@@ -67,7 +67,7 @@ class Rows:
 
     `table`: of ROW_DTYPE. `labels`: NaN where a request has none. `shadows`: of SHADOW_DTYPE. `beyond`: how many outcomes came
     after the horizon of their requests, see `WindowClosed`. `late`: where scores of several classes lie that came after their
-    decision, of PLACED_DTYPE.
+    decision, of PLACED_DTYPE. `label_delay_s`: median time from a request to its first label, None without labels.
     """
 
     table: NDArray[np.void]
@@ -75,6 +75,7 @@ class Rows:
     shadows: NDArray[np.void]
     beyond: int = 0
     late: NDArray[np.void] = field(default_factory=nowhere)
+    label_delay_s: float | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -309,14 +310,15 @@ class Windows:
 
     def _rows(self, window: Window, start_s: float, closes_s: float) -> Rows:
         table, label = _table(window.rows, ROW_DTYPE), self.deployment.label
-        labels, beyond = np.full(len(table), np.nan), 0
+        labels, beyond, delay_s = np.full(len(table), np.nan), 0, None
         if label is not None and self.labels is not None:
             over_s = start_s + self.deployment.evaluation_window_s + label.horizon_s
             outcomes = _outcomes(self.labels, table, max(over_s, closes_s))
-            labels = labels_of(label, _asked(table), outcomes, closes_s).labels
+            joined = labels_of(label, _asked(table), outcomes, closes_s)
+            labels, delay_s = joined.labels, _median_delay_s(table, joined.first_s, closes_s)
             beyond = self._beyond(table, outcomes[outcomes["known_s"] <= closes_s])
         shadows = window.late.joined(table, _table(window.shadows, SHADOW_DTYPE))
-        return Rows(table, labels, shadows, beyond, window.late.places(table))
+        return Rows(table, labels, shadows, beyond, window.late.places(table), delay_s)
 
     def _beyond(self, table: NDArray[np.void], outcomes: Table) -> int:
         """How many outcomes came after the horizon of a request of these rows and belong to no open request."""
@@ -329,6 +331,12 @@ class Windows:
     def start_of(self, at_s: float) -> float:
         """The start of the window that an instant falls into."""
         return math.floor(at_s / self.deployment.evaluation_window_s) * self.deployment.evaluation_window_s
+
+
+def _median_delay_s(table: NDArray[np.void], first_s: Floats, closes_s: float) -> float | None:
+    """Median time from a request to its first label, of those that came by `closes_s`; None where none did."""
+    came = first_s <= closes_s
+    return float(np.median((first_s - table["at_s"])[came])) if came.any() else None
 
 
 def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
