@@ -1,16 +1,19 @@
 """Continuous training follows a change of concept, on a real broker with all services: an abrupt change, a gradual one, and none."""
 
+import asyncio
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from tests.cases.concept_streams import BEGIN_S, DAY, RATE, TREES, Stream, build, changing, steady
 from tests.e2e.commands import Shell
+from tests.e2e.edges import resolved
 from tests.e2e.live import Played, played_of, replayed
 
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import Signature, VersionRegistered
 from headrace.events.training import RetrainRequested, TrainingFinished
+from headrace.hosting.settings import Settings
 from headrace_broker import free_port
 from headrace_trainer.adapters.estimators import build_estimator
 from headrace_trainer.core.target import Target
@@ -103,8 +106,19 @@ def follows(records: Played) -> None:
 def test_an_abrupt_change_is_found_and_followed_on_a_real_broker(shell: Shell) -> None:
     records = played(shell, "abrupt")
     follows(records)
-    (resolved,) = [found for found in records.of(FindingResolved) if found.kind == "drift"]
-    assert "is back" in resolved.reason
+    (back,) = [found for found in records.of(FindingResolved) if found.kind == "drift"]
+    assert "is back" in back.reason
+
+
+def test_every_step_from_drift_to_promotion_is_a_record_of_the_log(shell: Shell) -> None:
+    episodes = asyncio.run(resolved(Settings(bootstrap_servers=shell.state["bootstrap_servers"]), "abrupt"))
+    (drift,) = [one for one in episodes if one.title.startswith("drift → retrain → gates")]
+    assert (drift.how, drift.state) == ("promoted", "ended")
+    assert drift.mttd.event_s is not None
+    assert drift.mttr.event_s is not None
+    assert 0 < drift.mttd.event_s < 3 * DAY
+    ran = shell.json("deployment", "timeline", "abrupt")
+    assert [one["id"] for one in ran["episodes"]] == [one.id for one in episodes][-5:]
 
 
 def test_a_gradual_change_is_found_and_followed_on_a_real_broker(shell: Shell) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.e2e.edges import resolved
 from tests.e2e.rollouts_scene import Asked, even, fitted, played, turned
 from tests.zoo.whole import Whole
 
@@ -69,6 +70,7 @@ async def test_a_turned_version_that_was_switched_to_at_once_is_rolled_back_by_l
             (back,) = play.of(NAME, RolledBack)
             (switched,) = [fact for fact in play.of(NAME, RolloutCompleted) if fact.version == 2]
             (window,) = [fact for fact in play.of(NAME, RollbackWindowBegun) if fact.version == 2]
+            first, second = await resolved(settings, NAME)
     assert switched.promoted
     assert (back.version, back.to, back.by) == (2, 1, "monitor")
     failed = {found.metric for found in back.evidence if found.verdict == FAIL}
@@ -77,3 +79,6 @@ async def test_a_turned_version_that_was_switched_to_at_once_is_rolled_back_by_l
     assert back.reason.startswith(("ranking: ", "gross: "))
     assert 0 < back.clock_s - window.clock_s < PROJECT.deployments[0].rollout.rollback_window_s
     print(back.reason)
+    assert (first.title.split(" → ")[1:], first.how) == (["switch"], "promoted")
+    assert (second.title.split(" → ")[1:], second.how) == (["switch", "rolled back"], "rolled back")
+    assert (second.versions, second.mark, second.state) == ((2, 1), "page", "ended")

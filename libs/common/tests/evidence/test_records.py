@@ -73,9 +73,7 @@ def test_a_place_is_read_with_and_without_its_version() -> None:
 def test_topics_are_merged_by_append_time_and_partitions_keep_their_order() -> None:
     history = History()
     history.drift_to_switch()
-    topics = {message.record.topic: [] for message in history.messages}
-    for message in history.messages:
-        topics[message.record.topic].append(message)
-    assert [m.record.timestamp_ms for m in in_append_order(topics.values())] == [
-        m.record.timestamp_ms for m in history.messages
-    ]
+    by_topic = sorted(history.messages, key=lambda m: (m.record.topic, m.record.offset))
+    merged = in_append_order(by_topic)
+    assert [m.record.timestamp_ms for m in merged] == [m.record.timestamp_ms for m in history.messages]
+    assert {m.envelope.id for m in merged} == {m.envelope.id for m in history.messages}

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from headrace.durations import seconds
 from headrace.errors import Misconfigured, Poison
+from headrace.events.verdicts import VerdictGiven
 from headrace.evidence.episodes import Episode, medians
 from headrace.evidence.findings import TOPICS as FINDING_TOPICS
 from headrace.evidence.findings import Findings
@@ -19,7 +21,6 @@ from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 from headrace.log.views import View
 from headrace_cli.evidence.history import MARKS, shorter, show_timeline, stamp
-from headrace_cli.evidence.rollouts import TOPICS as ROLLOUT_TOPICS
 from headrace_cli.evidence.rollouts import Board
 from headrace_cli.evidence.status import deployments
 from headrace_cli.session import Session, plain, run
@@ -30,6 +31,7 @@ app = typer.Typer(help="Deployments: what each does now, and how it came to be s
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # The whole log is read: nothing is left out.
 _ALL = 1_000_000_000
+_FACTS = "registry.facts.v1"
 _COLUMNS = ("deployment", "project", "champion", "rollout", "findings", "shadows", "degraded")
 
 
@@ -41,7 +43,11 @@ def _group() -> None:
 @app.command("list")
 def list_deployments(as_json: AsJson = False) -> None:
     """List the deployments with champion, rollout and open findings."""
-    show(run(_rows), _COLUMNS, as_json=as_json, empty="no project is applied: `headrace apply PROJECT`")
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        return await _rows(session, await _history(session))
+
+    show(run(work), _COLUMNS, as_json=as_json, empty="no project is applied: `headrace apply PROJECT`")
 
 
 @app.command("show")
@@ -50,9 +56,10 @@ def show_deployment(deployment: str, as_json: AsJson = False) -> None:
 
     async def work(session: Session) -> dict[str, Any]:
         refuse_unknown(session, deployment)
-        row = next(row for row in await _rows(session) if row["deployment"] == deployment)
-        episodes = (await _timeline(session)).episodes(deployment, 5)
-        findings = (await read_findings(session)).of(deployment, only_open=True)
+        messages = await _history(session)
+        row = next(row for row in await _rows(session, messages) if row["deployment"] == deployment)
+        episodes = _timeline(messages).episodes(deployment, 5)
+        findings = _findings(messages).of(deployment, only_open=True)
         newest = [
             {"title": one.title, "state": one.state, "how": one.how, "standing": one.standing} for one in episodes
         ]
@@ -91,7 +98,7 @@ def timeline(
     async def work(session: Session) -> None:
         if follow:
             return await _follow(session, deployment, last, from_s, as_json)
-        found = await _timeline(session)
+        found = _timeline(await _history(session))
         _refuse_empty(session, found, deployment)
         _print(deployment, _chosen(found, deployment, last, from_s), found, as_json)
         return None
@@ -154,26 +161,35 @@ def _print_new(found: Timeline, deployment: str, printed: set[str], as_json: boo
     return {step.id for _, step in new}
 
 
-async def _timeline(session: Session) -> Timeline:
+async def _history(session: Session) -> list[Message]:
+    """What the log holds of deployments; findings and rollouts are read from some of these topics."""
+    return await read_history(session.log, session.codec, session.topics, TOPICS)
+
+
+def _timeline(messages: Iterable[Message]) -> Timeline:
     found = Timeline(most_episodes=_ALL, most_steps=_ALL)
-    for message in await read_history(session.log, session.codec, session.topics, TOPICS):
+    for message in messages:
+        found.take(message)
+    return found
+
+
+def _findings(messages: Iterable[Message]) -> Findings:
+    found = Findings(most=_ALL)
+    for message in messages:
         found.take(message)
     return found
 
 
 async def read_findings(session: Session) -> Findings:
     """All findings that the log holds."""
-    found = Findings(most=_ALL)
-    for message in await read_history(session.log, session.codec, session.topics, FINDING_TOPICS):
-        found.take(message)
-    return found
+    return _findings(await read_history(session.log, session.codec, session.topics, FINDING_TOPICS))
 
 
-async def _rows(session: Session) -> list[dict[str, Any]]:
-    board = Board()
-    for message in await read_history(session.log, session.codec, session.topics, ROLLOUT_TOPICS):
-        board.take(message)
-    findings = await read_findings(session)
+async def _rows(session: Session, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    board, findings = Board(), _findings(messages)
+    for message in messages:
+        if isinstance(message.event, VerdictGiven) or session.topics.base(message.record.topic) == _FACTS:
+            board.take(message)
     rollouts = {row["deployment"]: row for row in board.rows(None)}
     return [
         row | _now(rollouts.get(row["deployment"]), len(findings.of(row["deployment"], only_open=True)))

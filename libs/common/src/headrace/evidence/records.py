@@ -151,13 +151,13 @@ def _header(record: Record, name: str) -> str:
 
 async def read_history(log: Log, codec: Codec, topics: Topics, bases: Sequence[str]) -> list[Message]:
     """Everything that these topics hold now, in the order in which it was appended."""
-    return in_append_order([await read_all(log, codec, [topics.name(base)]) for base in bases])
+    return in_append_order(await read_all(log, codec, [topics.name(base) for base in bases]))
 
 
-def in_append_order(topics: Iterable[Iterable[Message]]) -> list[Message]:
+def in_append_order(messages: Iterable[Message]) -> list[Message]:
     """Messages of several topics by their append time; those of one partition keep their order."""
     partitions: dict[tuple[str, int], list[Message]] = {}
-    for messages in topics:
-        for message in messages:
-            partitions.setdefault((message.record.topic, message.record.partition), []).append(message)
-    return list(heapq.merge(*partitions.values(), key=lambda message: message.record.timestamp_ms))
+    for message in messages:
+        partitions.setdefault((message.record.topic, message.record.partition), []).append(message)
+    in_order = [partitions[place] for place in sorted(partitions)]
+    return list(heapq.merge(*in_order, key=lambda message: message.record.timestamp_ms))
