@@ -25,7 +25,7 @@ from headrace.events.registry.version_facts import AliasMoved
 from headrace.events.training import RetrainCoalesced, RetrainRefused, RetrainRequested
 from headrace.events.verdicts import FAIL, Evidence
 from headrace.evidence.episodes import Duration, Episode
-from headrace.evidence.timeline import Timeline
+from headrace.evidence.timeline import MOST_DEPLOYMENTS, Timeline
 from headrace.testing.history import EVENT_S, HOUR_S, History, registered_by_hand
 
 HARM = Evidence("AUC loss", "label", FAIL, 0.2, 0.1, bound="over .1, 97.5 % sure")
@@ -227,10 +227,11 @@ def test_a_record_that_is_read_again_changes_nothing() -> None:
     assert timeline.episodes("d") == before
 
 
-def test_the_topics_may_come_in_any_order() -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_the_topics_may_come_in_any_order(first: bool) -> None:
     history = History()
     history.drift_to_switch()
-    topics = sorted({message.record.topic for message in history.messages}, reverse=True)
+    topics = sorted({message.record.topic for message in history.messages}, reverse=first)
     shuffled = [message for topic in topics for message in history.messages if message.record.topic == topic]
     timeline = Timeline()
     for message in shuffled:
@@ -272,6 +273,19 @@ def test_a_long_story_keeps_its_beginning_and_its_newest_steps() -> None:
     last.resolved()
     timeline.take(last.messages[0])
     assert timeline.episodes("d")[0].state == "ended"
+
+
+def test_names_that_anybody_wrote_do_not_push_deployments_out() -> None:
+    history = History()
+    history.drift_to_switch()
+    for number in range(MOST_DEPLOYMENTS + 50):
+        name = f"made-up-{number}"
+        history.by_hand(PauseRollout(name, "no reason", "somebody"), name)
+    timeline = Timeline()
+    for message in history.messages:
+        timeline.take(message)
+    assert len(timeline.deployments) == MOST_DEPLOYMENTS
+    assert [episode.how for episode in timeline.episodes("d")] == ["promoted"]
 
 
 def test_requests_for_the_first_version_are_one_story() -> None:

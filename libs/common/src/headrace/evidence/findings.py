@@ -131,6 +131,8 @@ class Findings:
         if name is None or not isinstance(event, _TAKEN) or record.offset <= self._reached.get(place, -1):
             return None
         self._reached[place] = record.offset
+        if name not in self._held and not isinstance(event, WindowClosed | FindingOpened):
+            return None
         held = self._held.setdefault(name, _Held())
         before = dict(held.findings)
         self._fold(held, event, message)

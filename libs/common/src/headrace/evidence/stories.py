@@ -25,7 +25,7 @@ from headrace.events.registry import (
     VersionApproved,
     VersionRegistered,
 )
-from headrace.events.training import TrainingProgressed
+from headrace.events.training import RetrainAccepted, TrainingProgressed
 from headrace.events.verdicts import VerdictGiven
 from headrace.evidence.episodes import Entry, Episode, episode_of, in_order, opened
 from headrace.evidence.steps import Step, part_of, sentence, short, state_of
@@ -68,7 +68,11 @@ class Held:
 
 
 class Story:
-    """What is held of one deployment: its episodes by number, and which of them each key belongs to."""
+    """What is held of one deployment: its episodes by number, and which of them each key belongs to.
+
+    `forgotten`: episodes that are not held any more. `is_known`: it has a version, a run or a finding; without one all that
+    is known of it is what somebody wrote to a users' topic.
+    """
 
     def __init__(self, deployment: str, most_episodes: int, most_steps: int) -> None:
         self.deployment, self._most_episodes, self._most_steps = deployment, most_episodes, most_steps
@@ -81,6 +85,7 @@ class Story:
         self._newest: dict[str, int] = {}
         self._queued: int | None = None
         self.forgotten = 0
+        self.is_known = False
         self._number = 0
         self._steps = 0
         self._clock_s: float | None = None
@@ -208,6 +213,7 @@ class Story:
 
     def _note(self, event: Any, number: int, cause: str) -> None:
         """Remember what later records are found by."""
+        self.is_known = self.is_known or isinstance(event, VersionRegistered | RetrainAccepted | FindingOpened)
         if isinstance(event, VersionRegistered | RolloutStarted):
             self._newest[version_key(event.version)] = number
         if isinstance(event, RolloutStarted):
@@ -293,13 +299,21 @@ class Story:
         first, *others = sorted(found.entries.values(), key=lambda entry: entry[0].wall_s)
         gone, turn = others[0]
         del found.entries[gone.id]
-        merged = {"opens": (*first[1].opens, *turn.opens), "closes": (*first[1].closes, *turn.closes)}
-        opens = tuple(key for key in merged["opens"] if key not in merged["closes"])
-        closes = tuple(key for key in merged["closes"] if key not in merged["opens"])
+        opened_before, closed_before = {*first[1].opens, *turn.opens}, {*first[1].closes, *turn.closes}
+        opens = tuple(sorted(opened_before - closed_before))
+        closes = tuple(sorted(key for key in closed_before - opened_before if not key.startswith("command:")))
         found.entries[first[0].id] = (first[0], replace(first[1], opens=opens, closes=closes))
+        self._release(found, [key for key in (*turn.refs, *turn.answers) if key.startswith(("command:", "request:"))])
         found.left_out += 1
         found.made = None
         self._steps -= 1
+
+    def _release(self, found: Held, keys: Iterable[str]) -> None:
+        """Forget keys that name one record each, unless a step that is held has them too."""
+        kept = {key for _, turn in found.entries.values() for key in (*turn.refs, *turn.answers)}
+        for key in {*keys} - kept:
+            self.keys.pop(key, None)
+            found.keys.discard(key)
 
     def _forget(self, number: int) -> None:
         gone = self.held.pop(number)

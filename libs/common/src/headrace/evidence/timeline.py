@@ -17,7 +17,8 @@ Where a name is not enough:
 | an alert                     | the newest episode with a finding of its kind, or the newest rollout                 |
 
 Per deployment the newest `MOST_EPISODES` episodes are held, ended ones go first, and `MOST_STEPS` steps; of a run only
-the newest progress.
+the newest progress. Of more than `MOST_DEPLOYMENTS` those go first of which there are only commands and refusals, since
+anybody may write a name into a users' topic.
 """
 
 from headrace.events.alerts import AlertChanged
@@ -30,7 +31,7 @@ TOPICS = (
     "monitor.windows", "monitor.findings", "monitor.verdicts", "training.requests", "training.facts",
     "registry.commands", "registry.facts", "inference.facts", "alerts",
 )  # fmt: skip
-MOST_EPISODES, MOST_STEPS = 200, 2_000
+MOST_EPISODES, MOST_STEPS, MOST_DEPLOYMENTS = 200, 2_000, 2_000
 
 
 class Timeline:
@@ -54,7 +55,13 @@ class Timeline:
         story = self._stories.get(name)
         if story is None:
             story = self._stories[name] = Story(name, *self._most)
+            self._bound(name)
         return name if story.take(message) else None
+
+    def _bound(self, newest: str) -> None:
+        if len(self._stories) > MOST_DEPLOYMENTS:
+            others = [name for name in self._stories if name != newest]
+            del self._stories[next((name for name in others if not self._stories[name].is_known), others[0])]
 
     @property
     def deployments(self) -> list[str]:
