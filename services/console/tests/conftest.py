@@ -138,8 +138,8 @@ class Page:
 
 
 @pytest_asyncio.fixture
-async def scene(memory_log: MemoryLog, tmp_path: Path) -> Scene:
-    return await Scene(memory_log, tmp_path).set_up()
+async def scene(tmp_path: Path) -> Scene:
+    return await Scene(MemoryLog(SystemClock()), tmp_path).set_up()
 
 
 @pytest.fixture

@@ -35,8 +35,11 @@ _log = logging.getLogger("headrace.console")
 class ConsoleService:
     """What is followed, what is made of it, and HTTP. At the end HTTP closes first."""
 
-    def __init__(self, following: Following, console: Console, server: HttpServer, closing: asyncio.Event) -> None:
-        self._following, self._console, self._server, self._closing = following, console, server, closing
+    def __init__(
+        self, following: Following, console: Console, acts: Acts, server: HttpServer, closing: asyncio.Event
+    ) -> None:
+        self._following, self._console, self._acts = following, console, acts
+        self._server, self._closing = server, closing
 
     @property
     def port(self) -> int:
@@ -52,6 +55,7 @@ class ConsoleService:
             group.create_task(self._end_streams(stop))
             await self._server.run(stop)
             is_closed.set()
+        await self._acts.close()
 
     async def _end_streams(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -91,8 +95,9 @@ def wire(
     world, closing = World(), asyncio.Event()
     following = Following(log, codec, topics, projects, world, clock)
     console = Console(world, Feed(secrets.token_hex(4)), following, History(history), health, clock, limits)
-    doors = Persons(settings)
-    pages = Pages(console, Bundle(), Records(log, topics, limits.reads, limits.read_s), doors, Acts())
+    doors, acts = Persons(settings, clock), Acts(log, topics, world, clock, limits.answer_s)
+    following.listen(acts.take)
+    pages = Pages(console, Bundle(), Records(log, topics, limits.reads, limits.read_s), doors, acts)
     app = make_app(console, pages, doors, limits, health, closing)
     server = HttpServer(app, settings.http_host, settings.console_port, limits, "HEADRACE_CONSOLE_PORT")
-    return ConsoleService(following, console, server, closing)
+    return ConsoleService(following, console, acts, server, closing)

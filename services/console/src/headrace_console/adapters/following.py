@@ -50,7 +50,12 @@ class Following:
             Group(catalogue.HEALTH, [names(HEALTH)], self._take, since_s=HEALTH_S, committed=False),
             Group(catalogue.LETTERS, [topics.dlq(name) for name in topics.services], self._take_letter, newest=LETTERS),
         )
+        self._listeners: list[Callable[[Seen], None]] = []
         projects.listen(lambda _: self._take_projects())
+
+    def listen(self, listener: Callable[[Seen], None]) -> None:
+        """Call `listener` with every record of the control plane, after it was folded."""
+        self._listeners.append(listener)
 
     @property
     def read_s(self) -> Mapping[str, float | None]:
@@ -110,8 +115,11 @@ class Following:
         self._world.set_projects(self._projects.applied, self._projects.refused)
 
     def _take(self, message: Message) -> None:
-        self._world.take(seen_of(message, self._topics))
+        seen = seen_of(message, self._topics)
+        self._world.take(seen)
         self._world.take_cause(message)
+        for listener in self._listeners:
+            listener(seen)
 
     def _take_letter(self, message: Message) -> None:
         record = message.record

@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, unquote
 from headrace.hosting.health import Health
 from headrace_console.adapters.bundle import Bundle
 from headrace_console.adapters.records import Records
-from headrace_console.core.acts import Person
 from headrace_console.core.catalogue import MOST_KEYS, Key, read_key
 from headrace_console.core.documents import Found, Me
 from headrace_console.core.places import read_place
 from headrace_console.settings import Limits
 from headrace_edge.edge import App, Edge, Receive, Scope, Send, request_of, respond
+from headrace_edge.rules.people import Person
 from headrace_edge.rules.replies import Reply, as_json, error_reply
 from headrace_edge.rules.requests import AdmittedRequest
 from headrace_edge.streaming import stream_events
@@ -27,15 +27,15 @@ Query = Mapping[str, str]
 class Doors(Protocol):
     """Who may come in, and as whom."""
 
-    def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply:
-        """The person who makes a call, or the refusal."""
+    def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply | None:
+        """The person who makes a call, None for a stranger who may read, or the refusal."""
         ...
 
-    def me(self, person: Person) -> Me:
+    def me(self, person: Person | None) -> Me:
         """What the page says of a person."""
         ...
 
-    async def session(self, request: AdmittedRequest[Person], method: str) -> Reply:
+    async def session(self, request: AdmittedRequest[Person | None], method: str) -> Reply:
         """Begin or end a session."""
         ...
 
@@ -64,12 +64,12 @@ class Live(Protocol):
 class Acting(Protocol):
     """Who carries acts out."""
 
-    async def act(self, request: AdmittedRequest[Person]) -> Reply:
+    async def act(self, request: AdmittedRequest[Person | None]) -> Reply:
         """Carry out an act, or refuse it."""
         ...
 
 
-Handler = Callable[[AdmittedRequest[Person], str, Query], Awaitable[Reply]]
+Handler = Callable[[AdmittedRequest[Person | None], str, Query], Awaitable[Reply]]
 
 
 class Pages:
@@ -85,7 +85,7 @@ class Pages:
             "me": self._me,
         }
 
-    async def answer(self, method: str, path: str, query: Query, request: AdmittedRequest[Person]) -> Reply:
+    async def answer(self, method: str, path: str, query: Query, request: AdmittedRequest[Person | None]) -> Reply:
         """The answer to a call that is not a stream."""
         if not path.startswith("/api/"):
             return self._page(method, path, request)
@@ -103,14 +103,14 @@ class Pages:
             return error_reply(405, "GET is taken here").with_header("Allow", "GET")
         return await handler(request, unquote(rest), query)
 
-    def _page(self, method: str, path: str, request: AdmittedRequest[Person]) -> Reply:
+    def _page(self, method: str, path: str, request: AdmittedRequest[Person | None]) -> Reply:
         if method not in ("GET", "HEAD"):
             return error_reply(405, "GET is taken here").with_header("Allow", "GET")
         if path.startswith("/assets/"):
             return self._bundle.asset(path.removeprefix("/assets/"))
         return self._bundle.index(request.header(b"if-none-match"))
 
-    async def _document(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+    async def _document(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         key = read_key(rest)
         return (
             error_reply(404, f"there is no document {rest[:100]}")
@@ -118,17 +118,17 @@ class Pages:
             else _json(await self._console.document(key, rest))
         )
 
-    async def _find(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+    async def _find(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         return _json(self._console.find(query.get("q", "")))
 
-    async def _record(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+    async def _record(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         place = read_place(rest)
         if place is None:
             return error_reply(404, "a record is named as /api/v1/records/TOPIC/PARTITION/OFFSET")
         found = await self._records.read(place)
         return found if isinstance(found, Reply) else _json(found)
 
-    async def _me(self, request: AdmittedRequest[Person], rest: str, query: Query) -> Reply:
+    async def _me(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         return _json(self._doors.me(request.caller))
 
 

@@ -13,12 +13,11 @@
 The offer only says what would be done; the registry decides, and may refuse. A reason is always given.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from headrace.events.definition import DeploymentDefinition
+from headrace.events.definition import DeploymentDefinition, RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
     ApproveVersion,
@@ -28,11 +27,13 @@ from headrace.events.registry import (
     RetryRollout,
     RollBack,
 )
+from headrace.registry.approvals import approver_of, authors_of, may_approve
 from headrace.registry.state import RUNNING, WARMING, Entry
-from headrace_console.core.documents import Act, Offer, Role
+from headrace_console.core.documents import Act, Offer
+from headrace_edge.rules.people import Person
+from headrace_edge.rules.roles import Role
 
 REASON_CHARS = 500
-ROLES: tuple[Role, ...] = ("viewer", "operator", "approver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,6 @@ class Refused:
 
     status: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Who acts. `role`: None for a stranger."""
-
-    name: str
-    role: Role | None = None
-
-
-def allows(role: Role | None, needs: Role) -> bool:
-    """Whether a role includes another.
-
-    >>> allows("approver", "operator"), allows("viewer", "operator"), allows(None, "viewer")
-    (True, False, False)
-    """
-    return role is not None and ROLES.index(role) >= ROLES.index(needs)
 
 
 def rollout_offers(name: str, entry: Entry, definition: DeploymentDefinition | None) -> tuple[Offer, ...]:
@@ -100,53 +84,58 @@ def deployment_offers(name: str, entry: Entry) -> tuple[Offer, ...]:
 def awaited(entry: Entry, definition: DeploymentDefinition | None) -> int | None:
     """The version that waits for a person's approval; None for none."""
     rollout, queued = entry.rollout, entry.queued
-    if rollout is not None and rollout.awaits_approval and rollout.version not in entry.approvals:
+    if rollout is not None and rollout.awaits_approval and approver_of(rollout.plan, entry, rollout.version) is None:
         return rollout.version
-    asks = definition is not None and definition.rollout.approval
-    if queued is not None and asks and queued.version not in entry.approvals:
-        return queued.version
-    return None
+    if queued is None or definition is None or not definition.rollout.approval:
+        return None
+    return queued.version if approver_of(definition.rollout, entry, queued.version) is None else None
 
 
 def _approval(name: str, entry: Entry, definition: DeploymentDefinition | None) -> tuple[Offer, ...]:
     version = awaited(entry, definition)
     if version is None:
         return ()
-    registered = entry.versions.get(version)
-    author = registered.by if registered is not None and asks_another(definition) else ""
+    plan = _plan(entry, definition)
+    authors = authors_of(entry.versions[version]) if plan is not None and plan.approval_by_another else ()
     sentence = f"Allow v{version} of {name} to take traffic"
-    return (Offer("approve", "approve", sentence, "approver", name, version, needs_another=author),)
+    return (Offer("approve", "approve", sentence, "approver", name, version, needs_another=", ".join(authors)),)
 
 
-def asks_another(definition: DeploymentDefinition | None) -> bool:
-    """Whether who approves must be another than who made the version."""
-    return bool(definition is not None and getattr(definition.rollout, "approval_by_another", False))
+def _plan(entry: Entry, definition: DeploymentDefinition | None) -> RolloutDefinition | None:
+    """The policy by which an approval counts."""
+    if entry.rollout is not None:
+        return entry.rollout.plan
+    return definition.rollout if definition is not None else None
 
 
-def needs_of(act: Act) -> Role:
-    """The least role for an act."""
-    return "approver" if act.act == "approve" else "operator"
-
-
-def refuse(act: Act, person: Person) -> Refused | None:
-    """Why a person may not do this at all, whatever the state is; None when he may."""
-    if person.role is None:
+def refuse(act: Act, person: Person | None) -> Refused | None:
+    """Why a person may not do this at all, whatever the state is; None when he may. `person`: None for a stranger."""
+    if person is None:
         return Refused(401, "sign in with your key first")
-    if not allows(person.role, needs_of(act)):
-        return Refused(403, f"{act.act} needs the role {needs_of(act)}; {person.name} is {person.role}")
+    needs = Role.APPROVER if act.act == "approve" else Role.OPERATOR
+    if not person.role.includes(needs):
+        return Refused(403, f"{act.act} needs the role {needs}; {person.name} is {person.role}")
+    if not person.may(needs, act.deployment or None):
+        return Refused(403, f"the key of {person.name} is not for {act.deployment}")
     if not 1 <= len(act.reason.strip()) <= REASON_CHARS:
         return Refused(400, f"a reason of 1 to {REASON_CHARS} characters is needed, got {len(act.reason.strip())}")
     return None
 
 
-def command_of(act: Act, person: Person, entry: Entry, offers: Sequence[Offer]) -> msgspec.Struct | Refused:
+def command_of(
+    act: Act, person: Person, entry: Entry, definition: DeploymentDefinition | None
+) -> msgspec.Struct | Refused:
     """The command of an act on a deployment, or why it is not offered now."""
+    offers = [*rollout_offers(act.deployment, entry, definition), *deployment_offers(act.deployment, entry)]
     offer = next((found for found in offers if found.act == act.act), None)
     if offer is None:
         return Refused(409, f"{act.act} is not possible now for {act.deployment or 'this'}")
     if act.version is not None and act.version != offer.version:
         return Refused(409, f"{act.act} is about version {offer.version} now, not about version {act.version}")
     name, reason, by, version = act.deployment, act.reason.strip(), person.name, offer.version or 0
+    plan = _plan(entry, definition)
+    if act.act == "approve" and plan is not None and not may_approve(plan, entry.versions[version], by):
+        return Refused(403, f"version {version} of {name} must be approved by another than {offer.needs_another}")
     match act.act:
         case "pause":
             return PauseRollout(name, reason, by)

@@ -8,7 +8,7 @@
 | 3     | rollouts that are paused, or that nobody judges                   | attention |
 | 4     | other alerts                                                      | attention |
 | 5     | findings that are open and that no alert stands for               | attention |
-| 6     | services that should run and are not ready                        | attention |
+| 6     | services that should run and are not ready, and deployments that a fallback answers for | attention |
 
 An alert about what is on the list anyway (an approval, a rollout, a service) is not listed a second time.
 """
@@ -33,7 +33,8 @@ Line = tuple[str, Need]
 
 def needs_of(world: World, now_s: float) -> dict[str, Need]:
     """Everything that needs a person, by key, in order."""
-    lines = [*_alerts(world, now_s), *_stops(world), *_rollouts(world), *_findings(world), *_services(world, now_s)]
+    lines = [*_alerts(world, now_s), *_stops(world), *_rollouts(world), *_findings(world), *_degraded(world, now_s)]
+    lines += _services(world, now_s)
     return dict(sorted(lines, key=lambda line: (line[1].order, -(line[1].since_s or 0.0), line[0])))
 
 
@@ -133,6 +134,23 @@ def _findings(world: World) -> Iterator[Line]:
                     opened.detector, opened.at_s, "event", link, runbook,
                 ),
             )  # fmt: skip
+
+
+def _degraded(world: World, now_s: float) -> Iterator[Line]:
+    """Deployments that a fallback answers for, until the alert about it is there."""
+    alerted = {
+        alert.labels.get("deployment", "")
+        for alert, _ in world.alarms.firing().values()
+        if alert.labels.get("alertname") == "DeploymentDegraded"
+    }
+    for report in world.reports.fresh("inference", now_s):
+        for name, why in report.degraded.items():
+            if name not in alerted:
+                title, link = f"a fallback answers for {name}", deployment_link(name)
+                yield (
+                    f"degraded/{name}",
+                    Need(SERVICE, "attention", "service", name, title, why, None, "wall", link, "", "headrace status"),
+                )
 
 
 def _services(world: World, now_s: float) -> Iterator[Line]:

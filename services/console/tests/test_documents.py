@@ -1,0 +1,226 @@
+"""From state to document: one test per noun, with the limit beside every value."""
+
+from typing import Any
+
+import pytest
+from services.console.tests.known import DAY_S, NOW_S, Known
+
+from headrace.events.definition import RolloutDefinition
+from headrace.events.monitor import VersionQuality
+from headrace.events.ops import PartitionStopped
+from headrace.events.registry import (
+    AliasMoved,
+    ApprovalAwaited,
+    CardWritten,
+    GateResult,
+    RolledBack,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutStarted,
+    Waiver,
+)
+from headrace.events.training import RetrainRequested, TrainingProgressed
+from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.testing.registry import version_of
+
+CANARY = RolloutDefinition("canary", shares=(0.01, 0.25, 1.0), min_decisions=100, shadow_first_s=60.0, min_cycles=14)
+STARTED = RolloutStarted("d", "r1", 2, "canary", "better", CANARY, 1, "anna")
+LEVEL = Evidence("level", "label", "INCONCLUSIVE", -0.006, 0.01, "about 5 days to go", 900, 9)
+ERRORS = Evidence("errors", "guardrail", "PASS", 0.0, 0.02, "", 40)
+
+
+def rolling(*facts: Any) -> Known:
+    """Version 2 under rollout against champion 1."""
+    return Known().well().facts(version_of(2), STARTED, *facts)
+
+
+def judged(known: Known, clock_s: float = 9.0, **changes: Any) -> Known:
+    fields: dict[str, Any] = {
+        "evidence": (ERRORS, LEVEL),
+        "step_decisions": 40,
+        "label_count": 900,
+        "cycles": 9,
+    } | changes
+    return known.take("monitor.verdicts", VerdictGiven("d", "r1", 2, 0, "PASS", "INCONCLUSIVE", clock_s, **fields))
+
+
+def test_a_rollout_shows_its_steps_and_where_it_is() -> None:
+    known = rolling(RolloutAdvanced("d", "r1", 2, "canary", 0.25, 1, 5.0))
+    found = known.document("deployment/d")["rollout"]
+    assert (found["steps"], found["at"], found["share"], found["state"]) == ((0.0, 0.01, 0.25, 1.0), 2, 0.25, "canary")
+    assert found["place"] == "registry.facts/0/10"
+    assert known.now()["deployments"]["d"]["rollout"]["share"] == 0.25
+
+
+def test_evidence_stands_beside_its_limit_and_what_is_missing() -> None:
+    found = judged(rolling(RolloutAdvanced("d", "r1", 2, "canary", 0.01, 0, 5.0))).document("deployment/d")["rollout"]
+    errors, level = found["evidence"]["errors"], found["evidence"]["level"]
+    assert (errors["measured"], errors["limit"], errors["needs"]) == (0.0, 0.02, "100 decisions, 40")
+    assert (level["measured"], level["limit"], level["needs"], level["verdict"]) == (
+        -0.006,
+        0.01,
+        "14 cycles, 9",
+        "INCONCLUSIVE",
+    )
+
+
+def test_the_history_of_evidence_grows_with_the_verdicts() -> None:
+    known = judged(judged(rolling(RolloutAdvanced("d", "r1", 2, "canary", 0.01, 0, 5.0))), 10.0)
+    assert known.document("deployment/d")["rollout"]["history"]["level"] == ((9.0, -0.006), (10.0, -0.006))
+
+
+def test_a_rollout_that_ended_keeps_its_reason_and_has_no_buttons() -> None:
+    found = rolling(RolloutAborted("d", "r1", 2, "errors", harmful=True)).document("deployment/d")
+    assert (found["rollout"]["outcome"], found["rollout"]["reason"], found["rollout"]["offers"]) == (
+        "aborted",
+        "errors",
+        (),
+    )
+    assert (found["versions"]["2"]["stage"], found["versions"]["2"]["reason"]) == ("rejected", "errors")
+
+
+def test_what_waits_for_approval_needs_an_approver() -> None:
+    known = rolling(RolloutAdvanced("d", "r1", 2, "canary", 0.25, 1, 5.0), ApprovalAwaited("d", "r1", 2, "no label"))
+    (need,) = known.now()["needs"].values()
+    assert (need["kind"], need["title"], need["link"]) == (
+        "approval",
+        "v2 waits for an approver",
+        "/deployments/d/versions/2",
+    )
+    assert [(offer["act"], offer["needs"]) for offer in need["offers"]] == [("approve", "approver")]
+
+
+def test_the_table_shows_the_champion_its_quality_and_its_limit() -> None:
+    row = Known().well().window(1).now()["deployments"]["d"]
+    assert (row["champion"], row["champion_since_s"], row["mark"]) == (1, NOW_S, "ok")
+    quality = row["quality"]
+    assert (quality["metric"], quality["value"], quality["limit"], quality["n"]) == ("log-loss", 0.5, 0.6, 100)
+    assert (quality["is_above"], quality["spark"]) == (False, (0.5, 0.5))
+
+
+def test_without_a_prior_the_figure_is_the_auc() -> None:
+    quality = VersionQuality(1, "champion", 100, 0.5, 0.49, 0.78, 0.3)
+    found = Known().champion().window(qualities=(quality,)).now()["deployments"]["d"]["quality"]
+    assert (found["metric"], found["value"], found["limit"], found["is_above"]) == ("AUC", 0.78, None, True)
+
+
+def test_an_unmeasured_window_says_why() -> None:
+    found = (
+        Known().champion().window(labelled=60, qualities=(), verdict="UNMEASURED").now()["deployments"]["d"]["quality"]
+    )
+    assert (found["value"], found["verdict"], found["why"]) == (
+        None,
+        "UNMEASURED",
+        "60 of 110 requests have their outcome",
+    )
+
+
+def test_a_route_names_every_version_with_its_roles() -> None:
+    found = Known().champion(2).document("deployment/d")
+    assert found["route"]["2"]["roles"] == ("champion",)
+    assert [offer["act"] for offer in found["offers"]] == ["roll_back"]
+    assert found["offers"][0]["sentence"] == "Give all traffic of d back to v1; v2 will be rejected for ever"
+
+
+def test_a_training_that_runs_is_shown() -> None:
+    known = Known().champion().take("training.facts", TrainingProgressed("d", "run", "fit", 0.4))
+    assert known.document("deployment/d")["degraded"] == "training: fit, 40%"
+
+
+def test_nobody_knows_a_deployment_that_was_never_there() -> None:
+    known = Known()
+    assert [known.document(f"{kind}/nobody") for kind in ("deployment", "series", "timeline")] == [None, None, None]
+    assert [known.document(key) for key in ("version/d/9", "version/d/x", "finding/d/f9")] == [None, None, None]
+
+
+def test_a_version_has_its_card_gates_and_waivers() -> None:
+    gates = (GateResult("beats_prior", "FAIL", 0.1, 0.0, "m1", "worse"),)
+    registered = version_of(
+        1, gates=gates, waivers=(Waiver("beats_prior", "anna", "it must go on"),), metrics={"auc": 0.7}
+    )
+    found = Known().facts(registered, CardWritten("d", 1, "# Card")).document("version/d/1")
+    assert (found["card"], found["row"]["metrics"], found["place"]) == ("# Card", {"auc": 0.7}, "registry.facts/0/1")
+    assert found["gates"]["beats_prior"]["waived_by"] == "anna: it must go on"
+
+
+def test_a_version_that_was_rolled_back_says_by_whom() -> None:
+    known = (
+        Known()
+        .champion(2)
+        .facts(RolledBack("d", 2, 1, "it was slow", "anna"), AliasMoved("d", "champion", 1, 2, "back"))
+    )
+    row = known.document("version/d/2")["row"]
+    assert (row["stage"], row["reason"], row["by"]) == ("rejected", "it was slow", "anna")
+
+
+def test_a_finding_has_its_measure_and_limit_and_how_it_ended() -> None:
+    known = Known().finding(measured=0.69, limit=0.52, detector="page_hinkley", back_at=0.5, changed_at_s=4 * DAY_S)
+    found = known.document("finding/d/f1")
+    assert (found["row"]["measured"], found["row"]["limit"], found["changed_at_s"]) == (0.69, 0.52, 4 * DAY_S)
+    assert (found["segments"], found["runbook"]) == (None, "docs/runbooks/ModelDrift.md")
+    assert known.resolved().document("finding/d/f1")["resolved"] == "it is back"
+    assert known.document("deployment/d")["findings"]["f1"]["resolved_at_s"] == 6 * DAY_S
+
+
+def test_charts_have_windows_marks_and_limits() -> None:
+    known = Known().champion().window(0).window(1).finding()
+    known.take("training.requests", RetrainRequested("d", "drift", "a drift", "monitor", clock_s=5 * DAY_S))
+    found = known.document("series/d")
+    assert (found["metrics"], sorted(found["windows"])) == (
+        ("auc", "log_loss", "expected_log_loss", "mean_score"),
+        ["172800", "86400"],
+    )
+    assert found["windows"]["86400"]["figures"]["1"]["auc"] == 0.78
+    assert sorted(mark["kind"] for mark in found["marks"].values()) == ["finding", "retrain", "version"]
+
+
+@pytest.mark.parametrize(("is_over", "mark"), [(False, "page"), (True, "ok")])
+def test_alerts_stay_in_the_list_when_they_are_over(is_over: bool, mark: str) -> None:
+    (row,) = Known().alert(is_over=is_over).document("alerts")["alerts"].values()
+    assert (row["mark"], row["about"], row["command"], bool(row["offers"])) == (
+        mark,
+        "d",
+        "headrace status",
+        not is_over,
+    )
+
+
+def test_dead_letters_are_counted_and_the_newest_kept() -> None:
+    known = Known()
+    reason = {"__connect.errors.exception.message": "no number", "__connect.errors.topic": "raw.x"}
+    for offset in range(60):
+        headers = reason | {"__connect.errors.partition": "0", "__connect.errors.offset": str(offset)}
+        known.world.letters.take_letter("pipeline", f"dlq.pipeline/0/{offset}", headers, 10, NOW_S)
+    known.world.letters.take_letter("pipeline", "dlq.pipeline/0/60", reason | {"headrace.stands_for": "40"}, 10, NOW_S)
+    found = known.document("dead-letters")
+    assert (len(found["letters"]), found["counts"]) == (50, {"pipeline": 100})
+    assert found["letters"]["dlq.pipeline/0/59"]["origin"] == "raw.x/0/59"
+
+
+def test_a_stopped_partition_has_the_commands_that_end_it() -> None:
+    known = Known().take("ops.stops", PartitionStopped("feature", "events.x.v1", 0, 7, "bad"), key="k")
+    (stop,) = known.document("dead-letters")["stops"].values()
+    assert (stop["place"], stop["commands"][0]) == ("events.x.v1/0/7", "headrace topic resume events.x.v1")
+    assert known.take("ops.stops", None, key="k").document("dead-letters")["stops"] == {}
+
+
+def test_an_instance_has_its_rate_and_falls_silent() -> None:
+    known = Known()
+    for second in range(11):
+        known.report("inference", at_s=NOW_S + second, handled_total=10 * second, lag={"inference.requests.v1/0": 3})
+    found = known.document("services", NOW_S + 11)
+    row = found["instances"]["inference/inference-1"]
+    assert (row["mark"], row["word"], row["handled_per_s"], row["behind_records"]) == ("ok", "ready", 10.0, 3)
+    assert found["edges"]["gateway inference.requests inference"]["behind_records"] == 3
+    later = known.document("services", NOW_S + 60)["instances"]["inference/inference-1"]
+    assert (later["mark"], later["word"], later["silent_s"], later["handled_per_s"]) == (
+        "attention",
+        "silent",
+        50.0,
+        None,
+    )
+    assert known.document("services", NOW_S + 700)["instances"] == {}
+
+
+def test_an_instance_that_ended_on_purpose_is_not_shown() -> None:
+    assert Known().report("inference").report("inference", stopping=True).document("services")["instances"] == {}
