@@ -13,7 +13,7 @@ from services.inference.tests.conftest import Bench as InferenceBench
 from services.registry.tests.conftest import Bench as RegistryBench
 from services.trainer.tests.test_shell import ACCEPTED, Written, shard
 from sklearn.ensemble import HistGradientBoostingClassifier
-from tests.cases.monitor_alone import DAY, DECISIONS, OUTCOMES, RELEASES, Monitor, compiled, one
+from tests.cases.monitor_alone import CODEC, DAY, DECISIONS, OUTCOMES, RELEASES, TOPICS, Monitor, compiled, one
 
 from headrace.clock import ManualClock
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
@@ -29,7 +29,7 @@ from headrace.latency import BOUNDS_S
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec
 from headrace.log.memory import MemoryLog
-from headrace.log.port import Out, TopicPartition
+from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Category, Deployment, FeatureView, Mean, Number, PageHinkley, Project, Source, prior
@@ -43,9 +43,11 @@ from headrace_edge.rules.replies import as_json
 from headrace_feature.shell import FeatureShard
 from headrace_inference.adapters.load_shedding import LoadShedding
 from headrace_inference.core.overload import Waited
+from headrace_monitor.adapters.health_gauges import WINDOWS_READ
 from headrace_monitor.core.facts import MonitoringFailed, WindowReported
 from headrace_registry.settings import REPORT_EVERY_S
 
+WINDOWS = TOPICS.name("monitor.windows")
 ROOT = Path(__file__).parents[2]
 Drive = Callable[[MemoryLog, ManualClock], Awaitable[list[Samples]]]
 # It is enough that these are exported: nothing is behind at the end, and nothing hangs.
@@ -144,6 +146,7 @@ async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     labelled = scraped(monitor.health)
     assert [value for _, value in labelled[of.LABEL_DELAY.name]] == [60.0]
     assert labelled[of.PAGES.name] == [({}, 1.0)]
+    await restarted_with_the_same_figures(monitor)
     for n in range(30, 80):
         decision = DecisionMade(f"r{n}", "d", f"u{n}", n * DAY / 10, Served(Score(1, "m", 0.4)), n)
         await monitor.read(monitor.message(DECISIONS, decision, decision.at_s))
@@ -154,6 +157,20 @@ async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     monitor.shard._gauges.note([WindowReported(compared, 1)])
     await monitor.tick()
     return [labelled, unlabelled, scraped(monitor.health)]
+
+
+async def restarted_with_the_same_figures(monitor: Monitor) -> None:
+    """The next owner reads the newest windows again, and exports what they showed before the next one closes."""
+    before, windows = scraped(monitor.health), [made for made in monitor.outs if made.topic == WINDOWS]
+    (topic,) = [found for found in monitor.shard.rebuild() if not found.whole]
+    assert (topic.topic, topic.tail_records) == (WINDOWS, WINDOWS_READ)
+    again = Monitor(compiled(one("d", monitoring=[PageHinkley()])))
+    for offset, made in enumerate(windows):
+        await again.shard.on_history(CODEC.decode(Record(made.topic, 0, offset, made.key, made.value, made.headers)))
+    await again.start()
+    await again.tick()
+    assert scraped(again.health)[of.QUALITY.name] == before[of.QUALITY.name]
+    assert scraped(again.health)[of.WINDOW_END.name] == before[of.WINDOW_END.name]
 
 
 async def drive_trainer(_: MemoryLog, __: ManualClock) -> Health:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 import httpx
 import pytest
 
+from headrace.hosting.catalogue import HTTP, HTTP_REQUESTS
 from headrace.hosting.health import Health
 from headrace_edge.edge import Receive, Scope, Send, respond
 from headrace_edge.rules.compression import packed
@@ -78,6 +79,8 @@ async def test_a_stop_of_the_service_ends_the_stream_in_order(serving: Serving, 
         assert source.closed.is_set()
         writer.close()
     assert health.unforeseen == 0
+    assert health.measured.read(HTTP_REQUESTS) == {("edge", "2xx"): 1}
+    assert health.measured.read(HTTP) == {}  # as long as its reader stays: that is no duration of ours
 
 
 async def test_a_stream_that_raises_is_counted_and_its_connection_closed(serving: Serving, health: Health) -> None:

@@ -14,6 +14,7 @@ from headrace.hosting.health import Health
 from headrace_edge.http_counts import note_answer
 from headrace_edge.rules.admission import refuse_body
 from headrace_edge.rules.compression import PLAIN, Broken, TooLarge, choose_encoding, packed, unpacked
+from headrace_edge.rules.events import EVENT_HEADERS
 from headrace_edge.rules.limits import EdgeLimits
 from headrace_edge.rules.replies import Reply, error_reply
 from headrace_edge.rules.requests import AdmittedRequest
@@ -139,7 +140,7 @@ class Edge:
 
 
 class _Watched:
-    """A `send` that knows the status of the answer, 0 before it has begun, and whether it goes on part by part."""
+    """A `send` that knows the status of the answer, 0 before it has begun, and whether it is a stream of events."""
 
     __slots__ = ("_send", "is_stream", "status")
 
@@ -147,8 +148,8 @@ class _Watched:
         self._send, self.status, self.is_stream = send, 0, False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        self.status = message.get("status", self.status)
-        self.is_stream = self.is_stream or message.get("more_body", False)
+        if not self.status:
+            self.status, self.is_stream = message["status"], EVENT_HEADERS[0] in message.get("headers", ())
         await self._send(message)
 
 

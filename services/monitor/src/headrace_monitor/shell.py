@@ -16,7 +16,7 @@ from headrace.hosting.logic import Outputs, Rebuild
 from headrace.log.codec import Message
 from headrace.log.port import Out, TopicPartition
 from headrace.log.topics import Topics
-from headrace_monitor.adapters.health_gauges import HealthGauges
+from headrace_monitor.adapters.health_gauges import WINDOWS_READ, HealthGauges
 from headrace_monitor.adapters.input_ends import InputEnds
 from headrace_monitor.adapters.inputs import names_of, read_once
 from headrace_monitor.adapters.outside import Outside
@@ -61,10 +61,14 @@ class MonitorShard:
 
     def rebuild(self) -> Sequence[Rebuild]:
         """See `ShardLogic`."""
-        return [Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts", "registry.models")]
+        whole = [
+            Rebuild(self._topics.name(noun), whole=True) for noun in ("monitor.state", "alerts", "registry.models")
+        ]
+        return [*whole, Rebuild(self._topics.name("monitor.windows"), tail_records=WINDOWS_READ)]
 
     async def on_history(self, message: Message) -> None:
         """See `ShardLogic`."""
+        self._gauges.on_history(message)
         self.core.on_history(message.event, self._now())
 
     async def on_start(self, committed: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:

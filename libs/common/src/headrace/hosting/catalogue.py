@@ -62,7 +62,9 @@ def _own(service: str, kind: Kind, name: str, text: str, *labels: str) -> Metric
 
 READY = Metric("headrace_ready", "gauge", "1 when the instance does its work, 0 when not", labels=("service",))
 SHARDS = Metric("headrace_shards_owned", "gauge", "Shards that this instance owns", WITH_SHARDS, ("service",))
-HANDLED = Metric("headrace_records_handled_total", "counter", "Input records handled", READERS, ("service",))
+HANDLED = Metric(
+    "headrace_records_handled_total", "counter", "Input records handled", (*READERS, "console"), ("service",)
+)
 DEAD_LETTERED = Metric(
     "headrace_records_dead_lettered_total", "counter", "Records that could not be read", READERS, ("service",)
 )

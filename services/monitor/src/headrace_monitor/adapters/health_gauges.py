@@ -10,6 +10,7 @@ from headrace.hosting import catalogue as of
 from headrace.hosting.catalogue import Metric
 from headrace.hosting.health import Health
 from headrace.hosting.measured import Labels
+from headrace.log.codec import Message
 from headrace_monitor.core.facts import Fact, WindowReported
 from headrace_monitor.core.monitoring import Monitoring
 
@@ -17,14 +18,22 @@ FIGURES = (
     "log_loss", "auc", "mean_score", "accuracy", "rmse", "mae", "squared_error", "over_prior", "score",
 )  # fmt: skip
 SEVERITIES = ("critical", "warning")
+# At a start so many of the newest windows of all deployments are read, for their figures alone.
+WINDOWS_READ = 1_000
 
 
 class HealthGauges:
-    """Fills in the health record. Windows that closed before this start are not known."""
+    """Fills in the health record."""
 
     def __init__(self, health: Health, core: Monitoring) -> None:
         self._health, self._core = health, core
         self._newest: dict[str, WindowReported] = {}
+
+    def on_history(self, message: Message) -> None:
+        """A record that was written before this start: a window is the newest of its deployment so far."""
+        if isinstance(message.event, WindowClosed):
+            champion = (message.record.key or b"").rpartition(b"/")[2]
+            self.note([WindowReported(message.event, int(champion) if champion.isdigit() else None)])
 
     def note(self, facts: Iterable[Fact]) -> None:
         """Keep the newest window of each deployment."""
