@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from headrace.clock import SystemClock
+from headrace.events.alerts import AlertChanged, SilenceEnded, SilenceSet
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import MonitorState, WindowClosed
 from headrace.events.project import ProjectApplied
@@ -30,6 +34,7 @@ from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.project.service import Context
 from headrace_broker import free_port
+from headrace_cli.main import app
 from headrace_monitor.app import Monitor
 
 pytestmark = [pytest.mark.kafka]
@@ -73,7 +78,7 @@ class World:
             self.topics.name("inference.outcomes"), f"u{n}", event, Envelope(f"o{n}", "", "t", known_s), partition
         )
 
-    async def read(self, noun: str, kind: type) -> list:
+    async def read(self, noun: str, kind: Any) -> list:
         found = await read_all(self.log, self.codec, [self.topics.name(noun)], committed=noun != "ops.health")
         return [message.event for message in found if isinstance(message.event, kind)]
 
@@ -128,6 +133,60 @@ async def test_a_replay_at_full_speed_partition_by_partition_gives_whole_windows
         assert len(await world.read("monitor.state", MonitorState)) == states
 
 
+# silences
+
+
+async def printed(*words: str) -> list[dict] | dict:
+    """What a command prints as JSON."""
+    ran = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--json"], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return json.loads(ran.output)
+
+
+async def test_a_silence_marks_an_alert_until_the_clock_or_a_person_ends_it(
+    settings: Settings, kafka_log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
+    monkeypatch.setenv("HEADRACE_NAMESPACE", settings.namespace)
+    world = World(settings, kafka_log)
+    await ensure_topics(kafka_log, world.topics.specs())
+    await world.apply(applied("d"))
+
+    async def marked(by: str | None) -> AlertChanged:
+        async with asyncio.timeout(60):
+            while True:
+                found = [a for a in await world.read("alerts", AlertChanged) if a.labels["alertname"] == "DeadLettered"]
+                if found and (found[-1].silence.by if found[-1].silence else None) == by:
+                    return found[-1]
+                await asyncio.sleep(0.1)
+
+    async with monitoring(world):
+        await world.send([Out(world.topics.name("inference.outcomes"), b"k", b"\xc1")])
+        begun = await marked(None)
+        match = ("--match", "alertname=DeadLettered", "--reason", "a test")
+        made = await printed("alert", "silence", *match, "--for", "1h")
+        assert isinstance(made, dict)
+        silenced = await marked(made["by"])
+        assert (silenced.status, silenced.starts_at) == ("firing", begun.starts_at)
+        (row,) = await printed("alert", "list")
+        assert (row["severity"], row["silenced"].endswith(f"by {made['by']}: a test")) == ("warning", True)
+        (listed,) = await printed("alert", "silences")
+        assert (listed["id"], listed["labels"], listed["covers"]) == (made["id"], ["alertname=DeadLettered"], 1)
+        await printed("alert", "unsilence", made["id"], "--reason", "done")
+        await marked(None)
+        assert await printed("alert", "silences") == []
+        await printed("alert", "silence", *match, "--for", "3s")
+        await marked(made["by"])
+        await marked(None)  # by the clock: nothing is written meanwhile
+        assert len(await world.read("alerts.silences", SilenceSet | SilenceEnded)) == 3
+        empty = SilenceSet("s", {}, time.time(), time.time() + 60, "ann", "r")
+        await world.send([out(world.topics.name("alerts.silences"), "s", empty, Envelope("e", "", "t", time.time()))])
+        async with asyncio.timeout(60):
+            letters = await kafka_log.partitions(world.topics.dlq("monitor"))
+            while sum((await kafka_log.end_offsets(letters)).values()) < 2:
+                await asyncio.sleep(0.1)
+
+
 # a process
 
 
@@ -156,8 +215,6 @@ async def test_a_frozen_monitor_rejoins_or_exits_and_leaves_no_false_alert(
     settings: Settings, kafka_log: KafkaLog
 ) -> None:
     """The process is frozen for longer than its session lasts, then continued. Within 30 s windows close again, or it has exited."""
-    from headrace.events.alerts import AlertChanged
-
     world = World(settings, kafka_log)
     await ensure_topics(kafka_log, world.topics.specs())
     await world.apply(applied("d"))

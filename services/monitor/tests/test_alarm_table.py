@@ -8,7 +8,7 @@ import pytest
 from headrace.errors import Poison
 from headrace.hosting.alerts import Alarm, fire
 from headrace_monitor.core import alarm_table
-from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable, apply, change, end, set_to
+from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable, applied, change, end, set_to
 from headrace_monitor.core.alerting import Alerting
 from headrace_monitor.core.dead_letters import QUIET_S, SKEW_COUNT, SKEW_S
 from headrace_monitor.core.facts import InstantRefused, MonitoringFailed, Refused
@@ -50,7 +50,7 @@ def test_history_makes_the_table_that_was_left() -> None:
     over = end(step.state, [LOAD.fingerprint], 2.0)
     table = AlarmTable()
     for alert in (*step.facts, *over.facts):
-        table = apply(table, alert)
+        table = applied(table, [alert])
     assert table == over.state
     assert [alert.fingerprint for alert in table.firing] == [OPEN.fingerprint]
 

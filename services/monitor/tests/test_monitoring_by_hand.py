@@ -41,6 +41,7 @@ NAMES = TopicNames(
     "dec",
     "out",
     "facts",
+    "silences",
     {"dlq.feature": "feature"},
     lambda name: f"events.{name}.v1",
     lambda name: name.removeprefix("ns."),

@@ -9,10 +9,11 @@ from headrace.project.service import Context
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside
-from headrace_monitor.adapters.service_views import service_views
+from headrace_monitor.adapters.service_views import service_views, silences_view
 from headrace_monitor.adapters.undecided_requests import UndecidedRequests
 from headrace_monitor.core.evaluation import sources_of
 from headrace_monitor.core.liveness import Liveness
+from headrace_monitor.core.silences import Silences
 from headrace_monitor.settings import LINGER_S, MAX_BATCH
 from headrace_monitor.shell import SERVICE, MonitorShard
 
@@ -25,7 +26,7 @@ class Monitor:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._liveness = Liveness()
+        self._liveness, self._silences = Liveness(), Silences()
         self._inputs = Inputs(context.log, context.topics)
         self._shard: MonitorShard | None = None
 
@@ -35,7 +36,8 @@ class Monitor:
         if not await context.projects.wait(stop):
             return
         context.projects.listen(lambda _: self._on_applied())
-        views = service_views(context.log, context.codec, context.topics, self._liveness)
+        reading = (context.log, context.codec, context.topics)
+        views = (*service_views(*reading, self._liveness), silences_view(*reading, self._silences))
         for view in views:
             await view.start()
         self._inputs.follow(self._host())
@@ -84,7 +86,13 @@ class Monitor:
             progress=inputs.note_progress,
         )
         self._shard = MonitorShard(
-            context.topics, context.projects.definitions, context.clock, self._liveness, outside, context.health
+            context.topics,
+            context.projects.definitions,
+            context.clock,
+            self._liveness,
+            outside,
+            context.health,
+            self._silences,
         )
         return self._shard
 

@@ -26,6 +26,7 @@ from headrace_cli.models.mlflow import find
 from headrace_cli.models.registration import Done, Registration, register_file
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.numbers import INT32
+from headrace_cli.terminal.pairs import pairs
 from headrace_cli.terminal.reasons import Reason
 from headrace_cli.terminal.render import console, instant, show, show_result
 
@@ -95,14 +96,6 @@ def _filters(deployment: str | None, stage: str | None, tags: Sequence[str], lea
         limit = _figure(name, value)
         holds.append(lambda found, name=name, limit=limit: found.registered.metrics.get(name, float("-inf")) >= limit)
     return holds
-
-
-def pairs(words: Sequence[str], option: str) -> dict[str, str]:
-    """`name=value` words as a dictionary. Raises `Misconfigured` for a word without `=`."""
-    for word in words:
-        if not word.partition("=")[1]:
-            raise Misconfigured(f"{option} takes name=value, got {word!r}")
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def _figure(name: str, value: str) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.ops import HealthReported
-from headrace.hosting.alerts import Alarm, fire, resolve
+from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, fire, resolve
 from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, out
@@ -31,7 +31,6 @@ AWAY_S = 10.0
 FIRST_AWAY_S = 120.0  # until its first report, or after it announced its stop: a start on a busy machine
 _LOOK_S = 1.0
 _LATE_S = 5.0
-NAMES = ("MonitorDown", "DiskAlmostFull")
 MONITOR_DOWN = Alarm(
     "MonitorDown",
     {"service": "monitor"},
@@ -147,7 +146,7 @@ class Alarms:
         return True
 
     def _adopt(self, alert: AlertChanged | None) -> None:
-        if alert is None or alert.labels.get("alertname") not in NAMES:
+        if alert is None or alert.labels.get("alertname") not in OF_SUPERVISOR:
             return
         if alert.status == "firing":
             self.firing[alert.labels["alertname"]] = alert

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.events import type_name
-from headrace.events.alerts import AlertChanged
+from headrace.events.alerts import AlertChanged, AlertSilence
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
@@ -166,6 +166,8 @@ def _of_monitor(event: Any) -> str:
             return f"finding ({event.kind}): {event.summary}"
         case FindingResolved():
             return f"finding resolved ({event.kind}): {event.reason}"
+        case AlertChanged(status="firing", silence=AlertSilence(by=by, reason=reason)):
+            return f"alert {event.labels.get('alertname', '')} fires, silenced by {by} ({reason}): {event.annotations.get('summary', '')}"
         case AlertChanged(status="firing"):
             return f"alert {event.labels.get('alertname', '')} fires: {event.annotations.get('summary', '')}"
         case AlertChanged():

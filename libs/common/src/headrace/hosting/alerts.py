@@ -1,6 +1,6 @@
 """Alerts as episodes: each is opened once, and resolved. The shape is Alertmanager's.
 
-The monitor writes all alerts except one: that the monitor is down, which the supervisor writes.
+The monitor writes all alerts except those of the supervisor.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from headrace.events.alerts import AlertChanged
 from headrace.log.envelope import derived_id, format_instant
 
 RUNBOOKS = "docs/runbooks"
+# Written by the supervisor, which outlives the monitor; all others are the monitor's.
+OF_SUPERVISOR = ("MonitorDown", "DiskAlmostFull")
 
 
 @dataclass(frozen=True, slots=True)

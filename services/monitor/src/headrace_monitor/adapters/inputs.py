@@ -28,6 +28,7 @@ def names_of(topics: Topics) -> TopicNames:
         topics.name("inference.decisions"),
         topics.name("inference.outcomes"),
         topics.name("registry.facts"),
+        topics.name("alerts.silences"),
         dead_letters,
         topics.of_source,
         topics.base,

@@ -58,7 +58,8 @@ class Records:
             case RetrainRequested():
                 return self._caused("training.requests", fact, cause, request_id_of(fact), fact.clock_s or 0.0)
             case AlertChanged():
-                ident = derived_id(fact.fingerprint, fact.status, fact.starts_at, fact.ends_at)
+                # NB: with the instant: a silence that ends leaves the same record as before it began.
+                ident = derived_id(fact.fingerprint, fact.status, fact.starts_at, fact.ends_at, now_s)
                 envelope = self._envelope(ident, now_s)
                 return envelope, out(self._name("alerts"), fact.fingerprint, fact, envelope)
             case MonitorState():

@@ -55,11 +55,6 @@ class AlarmTable:
 AlarmStep = Step[AlarmTable, AlertChanged]
 
 
-def apply(table: AlarmTable, alert: AlertChanged) -> AlarmTable:
-    """The table after an alert has begun or ended."""
-    return AlarmTable({**table.alerts, alert.fingerprint: alert})
-
-
 def change(table: AlarmTable, begun: Iterable[Alarm], ended: Iterable[Alarm], now_s: float) -> AlarmStep:
     """Some alarms are on and others are over. What the table has already changes nothing.
 
@@ -71,14 +66,14 @@ def change(table: AlarmTable, begun: Iterable[Alarm], ended: Iterable[Alarm], no
         if not table.is_firing(fingerprint := alarm.fingerprint):
             fresh.setdefault(fingerprint, alarm)
     alerts = [fire(alarm, now_s) for alarm in fresh.values()]
-    over = end(_applied(table, alerts), [alarm.fingerprint for alarm in ended], now_s)
+    over = end(applied(table, alerts), [alarm.fingerprint for alarm in ended], now_s)
     return Step(over.state, (*alerts, *over.facts))
 
 
 def end(table: AlarmTable, fingerprints: Iterable[str], now_s: float) -> AlarmStep:
     """The alerts of these fingerprints are over; those that are not on are left alone."""
     resolved = [resolve(table.alerts[found], now_s) for found in dict.fromkeys(fingerprints) if table.is_firing(found)]
-    return Step(_applied(table, resolved), tuple(resolved))
+    return Step(applied(table, resolved), tuple(resolved))
 
 
 def set_to(table: AlarmTable, on: Sequence[Alarm], names: Collection[str], now_s: float, *, may_end: bool) -> AlarmStep:
@@ -92,5 +87,6 @@ def set_to(table: AlarmTable, on: Sequence[Alarm], names: Collection[str], now_s
     return Step(ended.state, begun.facts + ended.facts)
 
 
-def _applied(table: AlarmTable, alerts: Sequence[AlertChanged]) -> AlarmTable:
+def applied(table: AlarmTable, alerts: Sequence[AlertChanged]) -> AlarmTable:
+    """The table after some alerts have begun, ended or changed their mark."""
     return AlarmTable({**table.alerts, **{alert.fingerprint: alert for alert in alerts}}) if alerts else table

@@ -21,25 +21,30 @@ from headrace_monitor.core.monitoring_failures import MonitoringFailures, monito
 from headrace_monitor.core.now import Now
 from headrace_monitor.core.pages import Pages
 from headrace_monitor.core.serving_alarms import OF_INSTANCES, InferenceFact, ServingAlarms
+from headrace_monitor.core.silences import Silences
 
 # An alert about instances is ended by their reports only when it is older than this: reports come each second.
 _SETTLED_S = 15.0
 
 
 class Alerting:
-    """The alarm table, what is remembered to change it, and the pages sent. `liveness`: what services report, kept up to date by others."""
+    """The alarm table, what is remembered to change it, and the pages sent.
 
-    def __init__(self, liveness: Liveness) -> None:
+    `liveness`: what services report; `silences`: those that are set. Both are kept up to date by others.
+    """
+
+    def __init__(self, liveness: Liveness, silences: Silences | None = None) -> None:
         self.table = AlarmTable()
         self.failures = MonitoringFailures()
         self.pages = Pages()
         self._liveness, self._dead, self._serving = liveness, DeadLetters(), ServingAlarms()
+        self._silences = silences or Silences()
 
     # history
 
     def on_history(self, alert: AlertChanged, now: Now) -> None:
         """An alert as it was written before this start. A dead letter counts as if it had come now."""
-        self.table = alarm_table.apply(self.table, alert)
+        self.table = alarm_table.applied(self.table, [alert])
         self.pages.note(alert)
         self._serving.on_history(alert)
         if alert.labels.get("alertname") == "DeadLettered" and alert.status == "firing":
@@ -110,7 +115,7 @@ class Alerting:
     def on_gone(self, deployments: Sequence[str], now: Now) -> AlarmStep:
         """These deployments are declared no more: all of their alerts end."""
         over = [alert.fingerprint for alert in self.table.firing if alert.labels.get("deployment") in deployments]
-        return self._taken(alarm_table.end(self.table, over, now.wall_s))
+        return self._taken(alarm_table.end(self.table, over, now.wall_s), now)
 
     # the look at what services report
 
@@ -123,10 +128,11 @@ class Alerting:
             self._change(*self._liveness.service_alarms(), now),
             self._change((), self._dead.pop_over(now.monotonic_s, self._liveness), now),
             self._taken(
-                alarm_table.set_to(self.table, on, (*OF_STATE, "MonitoringFailed"), now.wall_s, may_end=is_known)
+                alarm_table.set_to(self.table, on, (*OF_STATE, "MonitoringFailed"), now.wall_s, may_end=is_known), now
             ),
         ]
-        steps.append(self._taken(alarm_table.end(self.table, self._over_on_instances(), now.wall_s)))
+        steps.append(self._taken(alarm_table.end(self.table, self._over_on_instances(), now.wall_s), now))
+        steps.append(self._taken(Step(self.table, tuple(self._silences.changed(self.table.firing, now.wall_s))), now))
         return Step(self.table, tuple(alert for step in steps for alert in step.facts))
 
     def _over_on_instances(self) -> list[str]:
@@ -137,13 +143,15 @@ class Alerting:
         return self._serving.over(settled, self._liveness.live("inference"))
 
     def _change(self, begun: Iterable[Alarm], ended: Iterable[Alarm], now: Now) -> AlarmStep:
-        return self._taken(alarm_table.change(self.table, begun, ended, now.wall_s))
+        return self._taken(alarm_table.change(self.table, begun, ended, now.wall_s), now)
 
-    def _taken(self, step: AlarmStep) -> AlarmStep:
-        self.table = step.state
-        for alert in step.facts:
+    def _taken(self, step: AlarmStep, now: Now) -> AlarmStep:
+        """Keep the table; what changed in it bears the mark of the silence that covers it now."""
+        alerts = tuple(self._silences.marked(alert, now.wall_s) for alert in step.facts)
+        self.table = alarm_table.applied(step.state, alerts)
+        for alert in alerts:
             self.pages.note(alert)
-        return step
+        return Step(self.table, alerts)
 
 
 def _reason_of(failed: MonitoringFailed) -> str:

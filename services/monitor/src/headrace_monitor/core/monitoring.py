@@ -33,6 +33,7 @@ from headrace_monitor.core.retrain_requests import TrainingFact
 from headrace_monitor.core.rollouts import ClockOf, Rollouts
 from headrace_monitor.core.serving_alarms import InferenceFact
 from headrace_monitor.core.signatures import Signatures
+from headrace_monitor.core.silences import Silences, refuse
 from headrace_monitor.core.usual_gain import gain_of
 from headrace_monitor.core.windows import Rows
 
@@ -44,13 +45,14 @@ Handler = Callable[[Any, Record, Envelope, Now], Facts]
 class TopicNames:
     """The full names of the topics that decide what a record is.
 
-    `dead_letters`: per topic of dead letters the service that wrote them. `of_source`: the full topic name of a source.
+    `silences`: where people set them. `dead_letters`: per topic of dead letters the service that wrote them. `of_source`: the full topic name of a source.
     `base`: a full name without the namespace.
     """
 
     decisions: str
     outcomes: str
     registry_facts: str
+    silences: str
     dead_letters: Mapping[str, str]
     of_source: Callable[[str], str]
     base: Callable[[str], str]
@@ -59,10 +61,16 @@ class TopicNames:
 class Monitoring:
     """The parts of the core, as one. It changes in place: copies per record would be slow."""
 
-    def __init__(self, names: TopicNames, projects: Sequence[ProjectDefinition], liveness: Liveness) -> None:
+    def __init__(
+        self,
+        names: TopicNames,
+        projects: Sequence[ProjectDefinition],
+        liveness: Liveness,
+        silences: Silences | None = None,
+    ) -> None:
         self._names, self._liveness = names, liveness
         self.deployments, self._clocks, self._signatures = Deployments(), Clocks(), Signatures()
-        self.alerting = Alerting(liveness)
+        self.alerting = Alerting(liveness, silences)
         self.rollouts = Rollouts(self.deployments.declared, self._usual_gain)
         self.replay = Replay(self.deployments, self.rollouts)
         self.intake = Intake(self.deployments, self._clocks, self.rollouts, self.replay, names.of_source)
@@ -77,6 +85,7 @@ class Monitoring:
         }
         self._by_topic: dict[str, Handler] = {
             names.registry_facts: self._on_registry_fact,
+            names.silences: self._on_silence,
             **dict.fromkeys(names.dead_letters, self._on_dead_letter),
         }
         self.deployments.declare(projects)
@@ -185,6 +194,11 @@ class Monitoring:
             self._signatures.add(event)
         step = self.rollouts.on_registry_fact(event, envelope.correlation_id or envelope.id)
         return (*step.facts, *self.alerting.on_registry_fact(event, now).facts)
+
+    def _on_silence(self, event: Any, record: Record, envelope: Envelope, now: Now) -> Facts:
+        # What is sound is taken by the view of silences, which is read to its end before any alert is written.
+        refused = refuse(event, (record.key or b"").decode("utf-8", "replace"), record.timestamp_ms / 1000)
+        return () if refused is None else (refused,)
 
     def _on_inference_fact(self, event: InferenceFact, record: Record, envelope: Envelope, now: Now) -> Facts:
         return self.alerting.on_inference_fact(event, now).facts

@@ -18,8 +18,8 @@ class Pages:
         self._began_s: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def note(self, alert: AlertChanged) -> None:
-        """An alert began or ended; the same episode counts once."""
-        if alert.labels.get("severity") == PAGING:
+        """An alert began or ended; the same episode counts once, and none that a silence covers."""
+        if alert.labels.get("severity") == PAGING and alert.silence is None:
             self._began_s.setdefault((alert.fingerprint, alert.starts_at), parse_instant(alert.starts_at))
             if len(self._began_s) > MOST:
                 self._began_s.popitem(last=False)
