@@ -84,15 +84,10 @@ class Monitor:
             sources_read=inputs.sources_read,
             learn=context.projects.learn,
             progress=inputs.note_progress,
+            silences=self._silences,
         )
         self._shard = MonitorShard(
-            context.topics,
-            context.projects.definitions,
-            context.clock,
-            self._liveness,
-            outside,
-            context.health,
-            self._silences,
+            context.topics, context.projects.definitions, context.clock, self._liveness, outside, context.health
         )
         return self._shard
 

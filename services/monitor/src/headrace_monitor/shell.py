@@ -28,7 +28,6 @@ from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring import Monitoring
 from headrace_monitor.core.monitoring_failures import WINDOWS
 from headrace_monitor.core.now import Now
-from headrace_monitor.core.silences import Silences
 
 SERVICE = "monitor"
 _log = logging.getLogger("headrace.monitor")
@@ -45,11 +44,10 @@ class MonitorShard:
         liveness: Liveness,
         outside: Outside,
         health: Health | None = None,
-        silences: Silences | None = None,
     ) -> None:
         self._topics, self._clock, self._outside = topics, clock, outside
         names = names_of(topics)
-        self.core = Monitoring(names, projects, liveness, silences)
+        self.core = Monitoring(names, projects, liveness, outside.silences)
         self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core)
         self._records, self._cadence = Records(topics, SERVICE), Cadence()
         self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)

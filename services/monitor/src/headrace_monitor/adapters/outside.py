@@ -1,12 +1,13 @@
-"""What the shard asks of the outside: functions that the application provides, or a test."""
+"""What the shard asks of the outside: functions that the application provides, or a test; and what others keep up to date."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.hosting.triage import Learn
 from headrace_monitor.adapters.input_ends import Behind, Undecided
 from headrace_monitor.adapters.window_evaluation import Reread
 from headrace_monitor.core.intake import SourcesToRead
+from headrace_monitor.core.silences import Silences
 
 ReadSources = Callable[[SourcesToRead], Awaitable[None]]
 
@@ -20,6 +21,7 @@ class Outside:
     parity. `read_sources`: has other source topics read; without it they stay as they are. `sources_read`: the source topics
     that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
     nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
+    `silences`: those that are set, kept up to date by a view.
     """
 
     behind: Behind
@@ -29,3 +31,4 @@ class Outside:
     sources_read: Sequence[str] = ()
     learn: Learn | None = None
     progress: Callable[[], None] = lambda: None
+    silences: Silences = field(default_factory=Silences)
