@@ -17,6 +17,7 @@ from headrace.events.registry import (
     Route,
     RouteChanged,
     SetAlias,
+    SetOverride,
     StartRollout,
     VersionApproved,
 )
@@ -349,6 +350,19 @@ def test_an_alias_by_hand_is_a_story() -> None:
     (episode,) = told(history)
     assert (episode.state, episode.how) == ("ended", "done")
     assert episode.steps[-1].sentence == "alias blessed names version 2: the auditors' choice"
+
+
+def test_a_tenant_that_a_person_sends_elsewhere_is_a_story_and_other_routes_are_none() -> None:
+    history = History()
+    history.add(RouteChanged("d", Route("d", {1: 1.0}, "s", 2, champion=1, reason="warming version 2")), "route", "x")
+    history.by_hand(SetOverride("d", "acme", 2, "a pilot", "anna"), "cli-1")
+    route = Route("d", {1: 1.0}, "s", 3, champion=1, overrides={"acme": 2}, reason="acme is answered by version 2")
+    history.add(RouteChanged("d", route), "override", "cli-1")
+    (episode,) = told(history)
+    assert [step.sentence for step in episode.steps] == [
+        "anna asks to answer tenant acme by version 2: a pilot", "the route changed: acme is answered by version 2",
+    ]  # fmt: skip
+    assert (episode.state, episode.how) == ("ended", "done")
 
 
 def test_a_version_that_is_passed_over_belongs_to_its_finding() -> None:

@@ -45,7 +45,7 @@ def list_deployments(as_json: AsJson = False) -> None:
     """List the deployments with champion, rollout and open findings."""
 
     async def work(session: Session) -> list[dict[str, Any]]:
-        return await _rows(session, await _history(session))
+        return await rows_of(session, await _history(session))
 
     show(run(work), _COLUMNS, as_json=as_json, empty="no project is applied: `headrace apply PROJECT`")
 
@@ -57,7 +57,7 @@ def show_deployment(deployment: str, as_json: AsJson = False) -> None:
     async def work(session: Session) -> dict[str, Any]:
         refuse_unknown(session, deployment)
         messages = await _history(session)
-        row = next(row for row in await _rows(session, messages) if row["deployment"] == deployment)
+        row = next(row for row in await rows_of(session, messages) if row["deployment"] == deployment)
         episodes = _timeline(messages).episodes(deployment, 5)
         findings = _findings(messages).of(deployment, only_open=True)
         newest = [
@@ -185,7 +185,8 @@ async def read_findings(session: Session) -> Findings:
     return _findings(await read_history(session.log, session.codec, session.topics, FINDING_TOPICS))
 
 
-async def _rows(session: Session, messages: Sequence[Message]) -> list[dict[str, Any]]:
+async def rows_of(session: Session, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A row per applied deployment: its route, its rollout, and the number of its open findings."""
     board, findings = Board(), _findings(messages)
     for message in messages:
         if isinstance(message.event, VerdictGiven) or session.topics.base(message.record.topic) == _FACTS:
