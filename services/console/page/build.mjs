@@ -39,9 +39,12 @@ const bundled = await build({
 });
 
 const assets = bundled.outputFiles.map((file) => ({ name: file.path.slice(file.path.lastIndexOf("/") + 1), bytes: file.contents }));
+const icon = readFileSync(join(here, "src/icon.svg"));
+assets.push({ name: `icon-${createHash("sha256").update(icon).digest("hex").slice(0, 8)}.svg`, bytes: icon });
 const named = (start, end) => assets.find(({ name }) => name.startsWith(start) && name.endsWith(end)).name;
 // What the code does not know by itself: the names with their hashes.
 const index = readFileSync(join(here, "src/index.html"), "utf8")
+  .replace("{icon}", `/assets/${named("icon-", ".svg")}`)
   .replace("{theme}", `/assets/${named("theme-", ".js")}`)
   .replace("{style}", `/assets/${named("page-", ".css")}`)
   .replace("{script}", `/assets/${named("page-", ".js")}`);

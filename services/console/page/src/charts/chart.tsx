@@ -12,8 +12,8 @@ export interface Picture extends Drawn {
   limits: readonly Limit[];
   marks: readonly Placed[];
   range: Range;
-  /** Half widths of an interval around the first line. */
-  errors?: readonly (number | null)[];
+  /** Half widths of an interval around one of the lines. */
+  interval?: { line: number; half: readonly (number | null)[] };
 }
 
 interface ChartProps {
@@ -73,7 +73,7 @@ function mounted(box: HTMLElement, props: ChartProps, at: Signal<number | null>)
   const draw = (): void => {
     const picture = props.picture.peek();
     drawn_ms = performance.now();
-    const wanted = `${picture.lines.map((line) => `${line.label}${line.isDashed}`)} ${theme.peek()} ${Boolean(picture.errors)}`;
+    const wanted = `${picture.lines.map((line) => `${line.label}${line.isDashed}`)} ${theme.peek()} ${picture.interval?.line}`;
     if (!plot || wanted !== shape) {
       plot?.destroy();
       shape = wanted;
@@ -98,14 +98,14 @@ function mounted(box: HTMLElement, props: ChartProps, at: Signal<number | null>)
   };
 }
 
-const data = ({ x, lines, errors }: Picture): uPlot.AlignedData => {
-  const first = lines[0]?.values ?? [];
-  const edge = (sign: number): (number | null)[] => first.map((value, index) => (value == null || errors?.[index] == null ? null : value + sign * (errors[index] ?? 0)));
-  return [x, ...lines.map((line) => line.values), ...(errors ? [edge(1), edge(-1)] : [])];
+const data = ({ x, lines, interval }: Picture): uPlot.AlignedData => {
+  const middle = lines[interval?.line ?? 0]?.values ?? [];
+  const edge = (sign: number): (number | null)[] => middle.map((value, index) => (value == null || interval?.half[index] == null ? null : value + sign * (interval.half[index] ?? 0)));
+  return [x, ...lines.map((line) => line.values), ...(interval ? [edge(1), edge(-1)] : [])];
 };
 
 function options(box: HTMLElement, { picture, write, group, isFirst = false, isLast = false }: ChartProps, at: Signal<number | null>): uPlot.Options {
-  const { lines, errors } = picture.peek();
+  const { lines, interval } = picture.peek();
   const axis = { font: FONT, stroke: colour("--soft"), ticks: { show: false }, grid: { stroke: colour("--line"), width: 1 } };
   const edge: uPlot.Series = { points: { show: false }, width: 0 };
   return {
@@ -123,9 +123,9 @@ function options(box: HTMLElement, { picture, write, group, isFirst = false, isL
     series: [
       {},
       ...lines.map((line): uPlot.Series => ({ label: line.label, stroke: strokeOf(line), width: 1.5, dash: line.isDashed ? [4, 4] : [], points: { size: 4, show: line.values.length < 60, fill: strokeOf(line) } })),
-      ...(errors ? [edge, edge] : []),
+      ...(interval ? [edge, edge] : []),
     ],
-    ...(errors ? { bands: [{ series: [lines.length + 1, lines.length + 2], fill: colour("--line") }] } : {}),
+    ...(interval ? { bands: [{ series: [lines.length + 1, lines.length + 2], fill: colour("--line") }] } : {}),
     hooks: {
       drawAxes: [(u) => paintMarks(u, picture.peek().marks, isFirst)],
       draw: [(u) => paintLimits(u, picture.peek().limits)],

@@ -36,7 +36,7 @@ interface Axis { clock: Clock; together: boolean; range: Range }
 function Groups({ name, held }: { name: string; held: Held<Series> }): JSX.Element {
   const series = useComputed(() => held.value.value ?? NOTHING);
   const event_s = eventTimeOf(name);
-  const together = useComputed(() => isTogether(event_s.value, minute_s.value));
+  const together = useComputed(() => isTogether(event_s.value, minute_s.value, documentOf(`deployment/${name}`).value.value?.horizon_s));
   const axis = (clock: Clock): ReadonlySignal<Axis> => useComputed(() => axisOf(series.value, clock, together.value, event_s.value, minute_s.value));
   const event = axis("event");
   const wall = axis("wall");
@@ -69,22 +69,22 @@ function axisOf(series: Series, clock: Clock, together: boolean, event_s: number
 }
 
 /** The picture of a chart: its lines, limits and marks within the axis. */
-function usePicture(series: ReadonlySignal<Series>, axis: ReadonlySignal<Axis>, metric: string, lines: (series: Series, range: Range) => Drawn, errors?: (series: Series, drawn: Drawn) => (number | null)[] | undefined): ReadonlySignal<Picture> {
+function usePicture(series: ReadonlySignal<Series>, axis: ReadonlySignal<Axis>, metric: string, lines: (series: Series, range: Range) => Drawn, interval?: (series: Series, drawn: Drawn) => Picture["interval"]): ReadonlySignal<Picture> {
   return useComputed(() => {
     const { clock, together, range } = axis.value;
     const drawn = lines(series.value, range);
-    const half = errors?.(series.value, drawn);
+    const around = interval?.(series.value, drawn);
     return {
       ...drawn, range,
       limits: series.value.thresholds.filter((limit) => limit.metric === metric).map(({ value, text }: Threshold) => ({ value, text })),
       marks: placed(series.value.marks, clock, together, range),
-      ...(half ? { errors: half } : {}),
+      ...(around ? { interval: around } : {}),
     };
   });
 }
 
 function Windows({ series, axis, metric, isLast }: { series: ReadonlySignal<Series>; axis: ReadonlySignal<Axis>; metric: string; isLast: boolean }): JSX.Element {
-  const quality = usePicture(series, axis, metric, (of, range) => qualityLines(of, metric, range), metric === "loss" ? lossErrors : undefined);
+  const quality = usePicture(series, axis, metric, (of, range) => qualityLines(of, metric, range), LOSSES.has(metric) ? lossInterval : undefined);
   const drift = usePicture(series, axis, "statistic", (of, range) => windowLine(of, "statistic", (at) => of.windows[at]?.statistic, range));
   const missing = usePicture(series, axis, "missing_share", (of, range) => windowLine(of, "missing", (at) => of.windows[at]?.missing_share, range));
   const labels = usePicture(series, axis, "labels", (of, range) => {
@@ -95,7 +95,7 @@ function Windows({ series, axis, metric, isLast }: { series: ReadonlySignal<Seri
   const common = { group: "axis-event", clock: "event" } as const;
   return (
     <>
-      {metric && <Chart {...common} title={`Quality (${metric})`} picture={quality} write={figure} isFirst />}
+      {metric && <Chart {...common} title={`Quality (${metric.replaceAll("_", " ")})`} picture={quality} write={figure} isFirst />}
       <Chart {...common} title="Drift statistic" picture={drift} write={figure} isFirst={!metric} />
       <Chart {...common} title="Missing feature values" picture={missing} write={short} />
       <Chart {...common} title="Requests and labels of a window" picture={labels} write={count} isLast={isLast} />
@@ -105,12 +105,15 @@ function Windows({ series, axis, metric, isLast }: { series: ReadonlySignal<Seri
 
 const short = (share: number | null | undefined): string => percent(share, share != null && share > 0 && share < 0.1 ? 1 : 0);
 
-/** Two standard errors around the champion's loss. */
-function lossErrors(series: Series, drawn: Drawn): (number | null)[] | undefined {
-  const version = drawn.lines[0]?.version;
-  if (version == null) return undefined;
-  const errors = drawn.x.map((at) => series.windows[at]?.errors[version]);
-  return errors.some((error) => error != null) ? errors.map((error) => (error == null ? null : 2 * error)) : undefined;
+// The figures that the standard errors of a window are of.
+const LOSSES = new Set(["loss", "log_loss", "squared_error"]);
+
+/** Two standard errors around the loss of the newest champion that is drawn. */
+function lossInterval(series: Series, drawn: Drawn): Picture["interval"] {
+  const champion = drawn.x.map((at) => series.windows[at]?.champion).findLast((version) => version != null);
+  const line = drawn.lines.findIndex((one) => one.version != null && one.version === champion);
+  const half = drawn.x.map((at) => series.windows[at]?.errors[String(champion)]).map((error) => (error == null ? null : 2 * error));
+  return line >= 0 && half.some(Boolean) ? { line, half } : undefined;
 }
 
 function Traffic({ series, axis, isFirst }: { series: ReadonlySignal<Series>; axis: ReadonlySignal<Axis>; isFirst: boolean }): JSX.Element {

@@ -76,7 +76,7 @@ function Quality({ row }: { row: DeploymentRow }): JSX.Element {
       <dt>{quality.metric}</dt>
       <dd class="big">{quality.value == null ? <State mark="unknown" word={quality.verdict} /> : figure(quality.value)}</dd>
       <dd class="soft">
-        {quality.value == null ? quality.why : <>{quality.limit != null && `limit ${quality.is_above ? "≤" : "≥"} ${limit(quality.limit)}, `}{count(quality.n)} labels</>}
+        {quality.value == null ? quality.why : <>{quality.limit != null && `limit ${quality.is_above ? "≥" : "≤"} ${limit(quality.limit)}, `}{count(quality.n)} labels</>}
       </dd>
       <dd class="soft">window to <EventTime at_s={quality.to_s} label /></dd>
     </div>

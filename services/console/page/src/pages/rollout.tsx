@@ -78,8 +78,8 @@ function byVerdict(held: Held<Deployment>): (a: string, b: string) => number {
 const EVIDENCE: readonly Column<EvidenceRow>[] = [
   { key: "metric", head: "evidence", cell: (row) => <>{row.metric}{row.is_dry_run && <span class="soft"> (dry run: decides nothing)</span>}</> },
   { key: "measured", head: "now", isNumber: true, cell: (row) => <span class="figure">{figure(row.measured)}</span> },
-  { key: "limit", head: "limit", isNumber: true, cell: (row) => (row.limit == null ? <span class="soft">none</span> : <>{row.bound} {limit(row.limit)}</>) },
+  { key: "limit", head: "limit", isNumber: true, cell: (row) => (row.limit == null ? <span class="soft">none</span> : limit(row.limit)) },
   { key: "needs", head: "needs", cell: (row) => row.needs || <span class="soft">nothing more</span> },
   { key: "n", head: "from", isNumber: true, cell: (row) => <>{count(row.rows)} <span class="soft">rows, {things(row.blocks, "block")}</span></> },
-  { key: "verdict", head: "says", cell: (row) => <><Verdict verdict={row.verdict} />{row.detail && <span class="soft detail">{row.detail}</span>}</> },
+  { key: "verdict", head: "says", cell: (row) => <><Verdict verdict={row.verdict} />{row.bound && <span> {row.bound}</span>}{row.detail && <span class="soft detail">{row.detail}</span>}</> },
 ];

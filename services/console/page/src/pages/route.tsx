@@ -23,8 +23,8 @@ export function Route({ name, held }: { name: string; held: Held<Deployment> }):
     <Panel title="Route" held={held} id="route">
       {n > 0 && <Table caption="Route" columns={columns(name)} order={order} row={(id) => held.value.value?.route[id]} noun="version" kind="fit" />}
       <p>
-        {n > 0 ? "When no version can answer: " : "No version answers. Every answer comes from the fallback: "}
-        {fallback.length ? fallback.join(", then ") : "nothing; such requests are refused"}.
+        {n > 0 ? "Who answers, in this order: " : "There is no version yet. Who would answer, in this order: "}
+        {fallback.join(", then ")}; else the request is refused.
         {reason && <span class="soft"> The route is so because: {reason}.</span>} <Place place={place} word="its record" />
       </p>
     </Panel>

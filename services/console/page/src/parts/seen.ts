@@ -1,5 +1,5 @@
 // Which elements are on the screen: what nobody sees is not kept up to date.
-import { type Signal, useSignal } from "@preact/signals";
+import { type Signal, signal, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 
 const signals = new WeakMap<Element, Signal<boolean>>();
@@ -13,9 +13,13 @@ const observer = new IntersectionObserver(
   { rootMargin: "200px" },
 );
 
-/** `ref` goes to the element. Until the browser has looked, it counts as seen. */
-export function useSeen(): { is: Signal<boolean>; ref: (element: Element | null) => void } {
-  const is = useSignal(true);
+/** Has the browser painted what is seen first? Then there is time for what is not. */
+export const isPainted = signal(false);
+export const onPainted = (): void => void setTimeout(() => (isPainted.value = true), 100);
+
+/** `ref` goes to the element. Until the browser has looked, `first` holds. */
+export function useSeen(first: boolean): { is: Signal<boolean>; ref: (element: Element | null) => void } {
+  const is = useSignal(first);
   const watched = useRef<Element | null>(null);
   const ref = useRef((element: Element | null) => {
     if (watched.current && watched.current !== element) observer.unobserve(watched.current);

@@ -1,12 +1,15 @@
 // Tables. Rows keep their place while somebody looks (the pointer or the focus is in the table); what is new waits and says so.
 // On a narrow screen each row becomes a block whose values carry the names of their columns.
-import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
+import { type ReadonlySignal, untracked, useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { held, type Sort, turned } from "../values/order";
 import { things } from "../values/numbers";
 import { withParameter } from "../live/address";
-import { useSeen } from "./seen";
+import { isPainted, onPainted, useSeen } from "./seen";
+
+// Rows that a screen may show; the others are drawn when these are painted.
+const FIRST_ROWS = 40;
 
 export interface Column<T> {
   key: string;
@@ -55,6 +58,7 @@ function useHeldOrder(wanted: ReadonlySignal<string[]>, key: string): { order: s
 }
 
 export function Table<T>({ caption, columns, order, row, sort, noun = "row", rowClass, kind = "", search = "" }: TableProps<T>): JSX.Element {
+  useEffect(onPainted, []);
   const shown = useHeldOrder(order, `${search} ${sort?.by} ${sort?.isDown}`);
   return (
     <div
@@ -71,7 +75,7 @@ export function Table<T>({ caption, columns, order, row, sort, noun = "row", row
           <tr>{columns.map((column) => <Head key={column.key} column={column} sort={sort} />)}</tr>
         </thead>
         <tbody>
-          {shown.order.map((id) => <Row key={id} id={id} columns={columns} row={row} rowClass={rowClass} />)}
+          {shown.order.map((id, index) => <Row key={id} id={id} columns={columns} row={row} rowClass={rowClass} isFirst={index < FIRST_ROWS} />)}
         </tbody>
       </table>
     </div>
@@ -97,14 +101,19 @@ interface RowProps<T> {
   columns: readonly Column<T>[];
   row: (id: string) => T | undefined;
   rowClass: ((row: T) => string | undefined) | undefined;
+  isFirst: boolean;
 }
 
 // A row reads its own part of the document: it is drawn again only when that part has changed, and while it is on the screen.
-function Row<T>({ id, columns, row, rowClass }: RowProps<T>): JSX.Element | null {
-  const seen = useSeen();
+function Row<T>({ id, columns, row, rowClass, isFirst }: RowProps<T>): JSX.Element | null {
+  const seen = useSeen(isFirst);
   const last = useRef<T | undefined>(undefined);
-  const value = useComputed(() => (last.current = seen.is.value ? row(id) : last.current)).value;
-  if (value == null) return null;
+  const value = useComputed(() => {
+    if (seen.is.value) last.current = row(id);
+    else if (isPainted.value) last.current ??= untracked(() => row(id));
+    return last.current;
+  }).value;
+  if (value == null) return <tr ref={seen.ref}><th scope="row">{id}</th><td colSpan={columns.length - 1} /></tr>;
   return (
     <tr ref={seen.ref} class={rowClass?.(value)}>
       {columns.map((column, index) => {

@@ -19,6 +19,11 @@ test("a window without a figure is a gap", () => {
   assert.deepEqual(drawn.lines[0]?.values, [0.7, null, null]);
 });
 
+test("the prior is a line without the colour of a version", () => {
+  const drawn = qualityLines(series({ windows: { "1": point(1, { "0": { auc: 0.5 }, "1": { auc: 0.7 } }) } }), "auc", ALL);
+  assert.deepEqual(drawn.lines.map((line) => [line.label, line.version]), [["prior", null], ["v1", 1]]);
+});
+
 test("at most five lines, the newest versions", () => {
   const figures = Object.fromEntries([1, 2, 3, 4, 5, 6, 10].map((version) => [String(version), { auc: 0.7 }]));
   const drawn = qualityLines(series({ windows: { "1": point(10, figures) } }), "auc", ALL);
@@ -44,7 +49,7 @@ test("in a replay a mark of event time is placed on the wall clock by its wall i
 });
 
 test("the clocks are together in production, and in a replay they are not", () => {
-  assert.deepEqual([isTogether(1e9, 1e9 + 60), isTogether(1e9, 1.7e9), isTogether(null, 1e9)], [true, false, true]);
+  assert.deepEqual([isTogether(1e9, 1e9 + 60, 0), isTogether(1e9, 1e9 + 20 * 86400, 30 * 86400), isTogether(1e9, 1.7e9, 86400), isTogether(null, 1e9, 0)], [true, true, false, true]);
 });
 
 test("the range that shows a course is chosen, unless the address names one", () => {

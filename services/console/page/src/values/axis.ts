@@ -8,8 +8,8 @@ export type Range = { from: number; to: number };
 export type Placed = { x: number; mark: SeriesMark };
 
 const HOUR = 3600;
-/** Clocks further apart than this are not drawn on one axis. */
-export const TOGETHER_S = HOUR;
+// Windows close when their labels are in: they are as old as the horizon, and the window before them.
+const WINDOW_S = 8 * 24 * HOUR;
 export const MOST_LINES = 5;
 export const RANGES: Record<string, number> = { "1h": HOUR, "24h": 24 * HOUR, "7d": 168 * HOUR, "30d": 720 * HOUR, all: Infinity };
 const FEW_WINDOWS = 20;
@@ -17,7 +17,9 @@ const FEW_WINDOWS = 20;
 /** Instants of a map by instant, in order. The keys are digits, which may be beyond what a language sorts by itself. */
 export const instants = (map: Record<string, unknown>): number[] => Object.keys(map).map(Number).sort((a, b) => a - b);
 
-export const isTogether = (event_s: number | null | undefined, wall_s: number): boolean => event_s == null || Math.abs(event_s - wall_s) <= TOGETHER_S;
+/** Are both clocks those of now? Then they are drawn on one axis. `horizon_s`: of the labels. */
+export const isTogether = (event_s: number | null | undefined, wall_s: number, horizon_s: number | null | undefined): boolean =>
+  event_s == null || Math.abs(event_s - wall_s) <= WINDOW_S + (horizon_s ?? 0);
 
 /** The range that shows enough windows to see a course, where none was chosen. */
 export function chosenRange(name: string | null, series: Series): string {
@@ -38,14 +40,15 @@ export function shownVersions(present: Iterable<string>): number[] {
   return [...new Set([...present].map(Number))].sort((a, b) => a - b).slice(-MOST_LINES);
 }
 
-/** A metric of the windows, one line per version. */
+/** A metric of the windows, one line per version, and one for the prior (version 0), which is no model. */
 export function qualityLines(series: Series, metric: string, range: Range): Drawn {
   const x = instants(series.windows).filter((at) => at >= range.from && at <= range.to);
   const figures = x.map((at) => series.windows[at]?.figures ?? {});
   const present = figures.flatMap((by) => Object.keys(by).filter((version) => by[version]?.[metric] != null));
-  const lines = shownVersions(present).map((version) => ({
-    label: `v${version}`, version, values: figures.map((by) => by[version]?.[metric] ?? null),
-  }));
+  const lines = shownVersions(present).map((version): Line => {
+    const values = figures.map((by) => by[version]?.[metric] ?? null);
+    return version ? { label: `v${version}`, version, values } : { label: "prior", version: null, values, isDashed: true };
+  });
   return { x, lines };
 }
 
