@@ -38,7 +38,12 @@ def test_the_page_has_at_most_60_kb(tmp_path: Path) -> None:
     assert float(kilobytes[1]) <= 60
     index = (tmp_path / "index.html").read_text()
     named = re.findall(r'"/assets/([^"]+)"', index)
-    assert sorted(name.split("-")[0] + Path(name).suffix for name in named) == ["icon.svg", "page.css", "page.js", "theme.js"]
+    assert sorted(name.split("-")[0] + Path(name).suffix for name in named) == [
+        "icon.svg",
+        "page.css",
+        "page.js",
+        "theme.js",
+    ]
     assert all((tmp_path / "assets" / name).exists() for name in named)
     assert "//" not in index, "the page loads nothing from elsewhere"
 

@@ -7,7 +7,7 @@ import { minute_s } from "../live/clock";
 import { documentOf, eventTimeOf, type Held } from "../live/store";
 import { Panel, Shown } from "../parts/panel";
 import { chosenRange, type Drawn, instants, isTogether, latencyLines, placed, qualityLines, type Range, rangeOf, RANGES, trafficLines, windowLine } from "../values/axis";
-import { count, figure, milliseconds, percent, rate } from "../values/numbers";
+import { count, figure, limit, milliseconds, percent, rate } from "../values/numbers";
 import { Chart, type Picture } from "./chart";
 import { Marks } from "./marks";
 
@@ -76,7 +76,7 @@ function usePicture(series: ReadonlySignal<Series>, axis: ReadonlySignal<Axis>, 
     const around = interval?.(series.value, drawn);
     return {
       ...drawn, range,
-      limits: series.value.thresholds.filter((limit) => limit.metric === metric).map(({ value, text }: Threshold) => ({ value, text })),
+      limits: series.value.thresholds.filter((one) => one.metric === metric).map(({ value, text }: Threshold) => ({ value, text, short: `limit ${limit(value)}` })),
       marks: placed(series.value.marks, clock, together, range),
       ...(around ? { interval: around } : {}),
     };
@@ -93,11 +93,13 @@ function Windows({ series, axis, metric, isLast }: { series: ReadonlySignal<Seri
     return { x: requests.x, lines: [...requests.lines, ...labelled.lines.map((line) => ({ ...line, isDashed: true }))] };
   });
   const common = { group: "axis-event", clock: "event" } as const;
+  // A deployment without a detector, or without features, has no chart of nothing.
+  const isDrawn = (picture: ReadonlySignal<Picture>): boolean => useComputed(() => picture.value.lines.some((line) => line.values.some(Boolean))).value;
   return (
     <>
       {metric && <Chart {...common} title={`Quality (${metric.replaceAll("_", " ")})`} picture={quality} write={figure} isFirst />}
-      <Chart {...common} title="Drift statistic" picture={drift} write={figure} isFirst={!metric} />
-      <Chart {...common} title="Missing feature values" picture={missing} write={short} />
+      {isDrawn(drift) && <Chart {...common} title="Drift statistic" picture={drift} write={figure} isFirst={!metric} />}
+      {isDrawn(missing) && <Chart {...common} title="Missing feature values" picture={missing} write={short} />}
       <Chart {...common} title="Requests and labels of a window" picture={labels} write={count} isLast={isLast} />
     </>
   );

@@ -3,7 +3,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import type { RolloutView } from "../documents";
-import { figure } from "../values/numbers";
+import { figure, limit as written } from "../values/numbers";
 import { Chart, type Picture } from "./chart";
 
 export function Evidence({ view }: { view: RolloutView }): JSX.Element | null {
@@ -32,7 +32,7 @@ function pictureOf(view: RolloutView, metric: string): Picture {
   return {
     x: points.map(([at]) => at),
     lines: [{ label: `v${view.version}`, version: view.version, values: points.map(([, value]) => value) }],
-    limits: limit == null ? [] : [{ value: limit, text: "limit" }],
+    limits: limit == null ? [] : [{ value: limit, text: "limit", short: `limit ${written(limit)}` }],
     marks: [],
     range: { from: Math.min(...all), to: Math.max(...all) },
   };

@@ -5,7 +5,8 @@ import type { Line, Placed } from "../values/axis";
 import { hueOf } from "../parts/version_name";
 
 export const FONT = "12px system-ui, sans-serif";
-export type Limit = { value: number; text: string };
+/** `short`: its value, as it is written on the chart. */
+export type Limit = { value: number; text: string; short: string };
 
 const probe = document.createElement("span");
 /** A colour of the style as a canvas understands it. NB: the property itself may be `light-dark(...)`; only a colour in use is resolved. */
@@ -66,14 +67,14 @@ export function paintLimits(u: uPlot, limits: readonly Limit[]): void {
   ctx.setLineDash([6 * scale, 4 * scale]);
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
   ctx.textAlign = "right";
-  for (const { value, text } of limits) {
+  for (const { value, short } of limits) {
     const at = Math.round(u.valToPos(value, "y", true));
     if (at < bbox.top || at > bbox.top + bbox.height) continue;
     ctx.beginPath();
     ctx.moveTo(bbox.left, at);
     ctx.lineTo(bbox.left + bbox.width, at);
     ctx.stroke();
-    ctx.fillText(text, bbox.left + bbox.width, at - 4 * scale);
+    ctx.fillText(short, bbox.left + bbox.width, at - 4 * scale);
   }
   ctx.restore();
 }

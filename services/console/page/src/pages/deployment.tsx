@@ -99,7 +99,7 @@ function Versions({ name, held }: { name: string; held: Held<Deployment> }): JSX
 
 const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "version", head: "version", cell: (row) => <VersionName deployment={name} version={row.version} /> },
-  { key: "stage", head: "stage", cell: (row) => [row.stage, ...row.aliases.filter((alias) => alias !== row.stage)].join(", ") },
+  { key: "stage", head: "stage", cell: (row) => stageOf(row) },
   { key: "gates", head: "gates", cell: (row) => <Gates gates={row.gates} /> },
   { key: "metrics", head: "on held-out rows", cell: (row) => Object.entries(row.metrics).slice(0, 3).map(([metric, value]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(value)}</span>) },
   { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.trained_rows) },
@@ -107,15 +107,23 @@ const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "by", head: "by", cell: (row) => <>{row.by}{row.approved_by && <span class="soft">, approved by {row.approved_by}</span>}{row.reason && <span class="soft detail">{row.reason}</span>}</> },
 ];
 
+/** The stage, and the aliases that say more: `retired, previous`. */
+export const stageOf = (row: VersionRow): string => [row.stage.replaceAll("_", " "), ...row.aliases.filter((alias) => alias !== row.stage)].join(", ");
+
 /** Gates in one line: all passed, or which did not. */
 export function Gates({ gates }: { gates: Record<string, string> }): JSX.Element {
   const all = Object.entries(gates);
   if (!all.length) return <span class="soft">none</span>;
   const failed = all.filter(([, verdict]) => verdict === "FAIL").map(([gate]) => gate);
   const open = all.filter(([, verdict]) => verdict !== "FAIL" && verdict !== "PASS").map(([gate]) => gate);
-  if (failed.length) return <State mark="page" word={`${failed.join(", ")} FAIL`} />;
-  if (open.length) return <State mark="unknown" word={`${open.join(", ")} not measured`} />;
-  return <State mark="ok" word={`${all.length} PASS`} />;
+  const passed = all.length - failed.length - open.length;
+  return (
+    <>
+      {failed.length > 0 && <span class="pair"><State mark="page" word={`${failed.join(", ")} FAIL`} /></span>}
+      {open.length > 0 && <span class="pair"><State mark="unknown" word={`${open.join(", ")} not measured`} /></span>}
+      {passed > 0 && <State mark="ok" word={`${passed} PASS`} />}
+    </>
+  );
 }
 
 function Findings({ held }: { held: Held<Deployment> }): JSX.Element {
@@ -132,7 +140,7 @@ function Findings({ held }: { held: Held<Deployment> }): JSX.Element {
 }
 
 const FINDINGS: readonly Column<FindingRow>[] = [
-  { key: "finding", head: "finding", cell: (row) => <><State mark={row.mark} word={row.resolved_at_s == null ? undefined : "resolved"} /> <a href={row.link}>{row.summary}</a></> },
+  { key: "finding", head: "finding", cell: (row) => <><State mark={row.mark} word={row.resolved_at_s == null ? "open" : "resolved"} /> <a href={row.link}>{row.summary}</a></> },
   { key: "detector", head: "detector", cell: (row) => <>{row.detector}<span class="soft"> {row.about}</span></> },
   { key: "measured", head: "measured", isNumber: true, cell: (row) => <>{figure(row.measured)}{row.limit != null && <span class="soft"> (limit {limit(row.limit)})</span>}</> },
   { key: "since", head: "found (event time)", cell: (row) => <EventTime at_s={row.at_s} /> },

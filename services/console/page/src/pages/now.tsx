@@ -125,7 +125,7 @@ function Rollout({ row }: { row: DeploymentRow }): JSX.Element {
   if (!rollout) return <span class="soft">{UNKNOWN}</span>;
   return (
     <>
-      <State mark={rollout.mark} isQuiet /> <a href={href.deployment(row.name)}>{rollout.policy} v{rollout.version}</a> {rollout.share > 0 && <Bar share={rollout.share} />} <span class="soft">{rollout.state}</span>
+      <State mark={rollout.mark} isQuiet /> <a href={href.deployment(row.name)}>{rollout.policy} v{rollout.version}</a> {rollout.share > 0 && <Bar share={rollout.share} />} <span class="soft">{rollout.share > 0 && percent(rollout.share)} {rollout.state !== rollout.policy && rollout.state}</span>
     </>
   );
 }

@@ -73,7 +73,7 @@ export function Step({ step }: { step: TimelineStep }): JSX.Element {
       <span class="when"><TimeOfDay at_s={step.wall_s} /></span>
       <State mark={step.mark} isQuiet />
       <div class="what">
-        <span class="kind">{step.kind.replaceAll("_", " ").replaceAll(".", " ")}</span> {step.link ? <a href={step.link}>{step.sentence}</a> : step.sentence}
+        {step.link ? <a href={step.link}>{step.sentence}</a> : step.sentence}
         {step.by && <span class="soft"> by {step.by}</span>}
         {step.details.length > 0 && <details><summary>{step.details.length === 1 ? "1 detail" : `${step.details.length} details`}</summary><ul>{step.details.map((detail) => <li key={detail}>{detail}</li>)}</ul></details>}
       </div>

@@ -5,8 +5,8 @@ import type { GateRow, Version } from "../documents";
 import { documentOf, type Held } from "../live/store";
 import { Card } from "../parts/card";
 import { Id, Place } from "../parts/copy";
-import { Facts, Plain, sorted } from "../parts/facts";
-import { Ago } from "../parts/instant";
+import { type Fact, Facts, Plain, sorted } from "../parts/facts";
+import { Ago, EventTime } from "../parts/instant";
 import { List } from "../parts/list";
 import { Offers } from "../parts/offers";
 import { Panel, Shown } from "../parts/panel";
@@ -14,6 +14,7 @@ import { State, Verdict } from "../parts/state";
 import type { Column } from "../parts/table";
 import { VersionName } from "../parts/version_name";
 import { bytes, count, figure, limit, things } from "../values/numbers";
+import { stageOf } from "./deployment";
 import { Heading } from "./heading";
 
 export function VersionPage({ name, version }: { name: string; version: string }): JSX.Element {
@@ -38,7 +39,7 @@ function Parts({ value, held }: { value: Version; held: Held<Version> }): JSX.El
         <List caption="Gates" columns={GATES} rows={() => held.value.value?.gates} noun="gate" none="No gate has judged this version." />
       </Panel>
       <Panel title="Card" held={held}>{value.card ? <Card text={value.card} /> : <p class="soft">This version has no card.</p>}</Panel>
-      <Panel title="Where it comes from" held={held}><Facts facts={sorted(value.lineage).map(([name, part]) => [name.replaceAll("_", " "), <Plain value={part} />] as const)} /></Panel>
+      <Panel title="Where it comes from" held={held}><Facts facts={sorted(value.lineage).map(([name, part]) => isSaid(part) && origin(name, part))} /></Panel>
       <Panel title="Slices" held={held}><Slices slices={value.slices} /></Panel>
       <Panel title={`Inputs (${value.columns.length})`} held={held}>
         <p class="wrap">{value.columns.map((column, index) => <span key={column.name}>{index > 0 && ", "}{column.name}{column.values != null && <span class="soft"> ({things(column.values, "value")})</span>}</span>)}</p>
@@ -47,12 +48,21 @@ function Parts({ value, held }: { value: Version; held: Held<Version> }): JSX.El
   );
 }
 
+// A version of somebody else's making has little of it: what is not known is left out.
+const isSaid = (part: unknown): boolean => Boolean(part) && !(typeof part === "object" && Object.keys(part as object).length === 0);
+
+/** An entry of the lineage; names that end with `_s` are instants of event time. */
+function origin(name: string, part: unknown): Fact {
+  const words = name.replace(/_s$/, "").replaceAll("_", " ");
+  return [words, typeof part === "number" && name.endsWith("_s") ? <EventTime at_s={part} label /> : <Plain value={part} />];
+}
+
 function What({ value }: { value: Version }): JSX.Element {
   const { row } = value;
   return (
     <Facts
       facts={[
-        ["stage", [row.stage, ...row.aliases.filter((alias) => alias !== row.stage)].join(", ")],
+        ["stage", stageOf(row)],
         ["registered", <><Ago at_s={row.registered_at_s} /> by {row.by || "the trainer"} <Place place={value.place} word="its record" /></>],
         row.approved_by && ["approved by", row.approved_by],
         value.owner && ["owner", value.owner],

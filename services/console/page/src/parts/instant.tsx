@@ -20,10 +20,10 @@ export function Ago({ at_s }: { at_s: number }): JSX.Element {
 /** An instant of event time. It is not seen from now: in a replay that would be years. */
 export function EventTime({ at_s, label = false }: { at_s: number; label?: boolean }): JSX.Element {
   return (
-    <time class="instant" dateTime={exact(at_s)} data-exact={`${exact(at_s)}, ${CLOCK.event}`} tabIndex={0}>
+    <>
       {label && <span class="soft">event time </span>}
-      {minute(at_s)}
-    </time>
+      <time class="instant" dateTime={exact(at_s)} data-exact={`${exact(at_s)}, ${CLOCK.event}`} tabIndex={0}>{minute(at_s)}</time>
+    </>
   );
 }
 

@@ -7,7 +7,7 @@ export function State({ mark, word, isQuiet = false }: { mark: Mark; word?: stri
   return (
     <span class={`state ${mark}`}>
       <span aria-hidden="true">{SHAPE[mark]}</span>
-      <span class={isQuiet ? "unseen" : undefined}> {word || WORD[mark]}</span>
+      <span class={isQuiet ? "unseen" : undefined}>{"\u00a0"}{word || WORD[mark]}</span>
     </span>
   );
 }

@@ -1,0 +1,109 @@
+"""The page of the console in a real Chromium, against the real console on a log in memory."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.console.browser import chromium, settled, sideways, tab, violations
+from tests.console.scene import PAGES, Scene
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(tmp_path: Path) -> Scene:
+    scene = Scene(tmp_path)
+    await scene.set_up()
+    return scene
+
+
+async def test_every_page_is_accessible_and_fits_a_narrow_screen(scene: Scene, browser: Browser) -> None:
+    """No axe violation, no complaint of the browser (also none about the content security policy), 380 px."""
+    scene.open_finding()
+    scene.alert("firing")
+    found, wide = [], {}
+    async with scene.running(), tab(browser, scene.url) as page:
+        for path in PAGES:
+            await page.goto(path)
+            await settled(page)
+            found += await violations(page)
+            wide[path] = await sideways(page)
+    assert found == []
+    assert {path: pixels for path, pixels in wide.items() if pixels > 0} == {}
+
+
+async def test_a_stranger_sees_no_button_that_acts(scene: Scene, browser: Browser) -> None:
+    scene.alert("firing")
+    async with scene.running(), tab(browser, scene.url) as page:
+        for path in ("/", "/deployments/delay", "/deployments/delay/versions/3", "/alerts"):
+            await page.goto(path)
+            await settled(page)
+            assert await page.locator(".offers button").count() == 0
+
+
+async def test_a_rollout_is_seen_moving(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay")
+        step = page.locator(".steps [aria-current=step]")
+        await expect(step).to_contain_text("1 %")
+        await expect(page.get_by_role("row", name="level")).to_contain_text("INCONCLUSIVE")
+        scene.advance(0.25, 1)
+        await expect(step).to_contain_text("25 %")
+
+
+async def test_a_finding_opens_and_is_resolved_before_ones_eyes(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay")
+        await expect(page.locator("#findings")).to_contain_text("Nothing was found")
+        scene.open_finding()
+        await page.get_by_role("link", name=re.compile("log-loss .685")).first.click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("log-loss .685")
+        await expect(page.locator(".title .state")).to_contain_text("open")
+        scene.resolve_finding()
+        await expect(page.locator(".title .state")).to_contain_text("resolved")
+
+
+async def test_an_alert_needs_a_person_until_it_is_resolved(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/")
+        await settled(page)
+        scene.alert("firing")
+        await expect(page.locator(".needs")).to_contain_text("ranking fell")
+        scene.alert("resolved")
+        await expect(page.locator("main")).not_to_contain_text("ranking fell")
+        await page.get_by_role("link", name="Alerts").click()
+        await expect(page.locator("#ended")).to_contain_text("RankingFell")
+
+
+async def test_the_card_of_a_version_is_text_and_never_code(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay/versions/2")
+        await expect(page.locator(".card strong")).to_have_text("101,600")
+        await expect(page.locator(".card")).to_contain_text("<script>alert(1)</script>")
+
+
+async def test_a_search_is_in_the_address(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/?q=pla")
+        await expect(page.locator(".deployments tbody tr")).to_have_count(1)
+        await page.get_by_role("searchbox").fill("")
+        await expect(page.locator(".deployments tbody tr")).to_have_count(2)
+        assert page.url.endswith("/")
+
+
+async def test_a_lost_connection_says_so_at_once(scene: Scene, browser: Browser) -> None:
+    async with scene.running() as stop, tab(browser, scene.url, is_cut=True) as page:
+        await page.goto("/")
+        await settled(page)
+        stop.set()
+        await expect(page.locator(".state-line")).to_contain_text("connection lost")
