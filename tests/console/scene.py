@@ -1,10 +1,13 @@
 """The console on a log in memory with an installation's records: two deployments, a rollout, windows, a finding, an alert."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged
@@ -16,6 +19,7 @@ from headrace.events.registry import (
     AliasMoved,
     CardWritten,
     GateResult,
+    RolledBack,
     RolloutAdvanced,
     RolloutStarted,
     Route,
@@ -78,7 +82,7 @@ class Scene:
         for fact in facts:
             self.append("registry.facts", fact.deployment, fact)
 
-    async def set_up(self) -> None:
+    async def set_up(self, *, has_rollout: bool = True) -> None:
         """An installation that has been alive for a while."""
         await ensure_topics(self.log, self.topics.specs(PROJECT))
         self.append("project.definitions", "flights", ProjectApplied("flights", digest_of(PROJECT), "", PROJECT, 0.0))
@@ -94,13 +98,15 @@ class Scene:
                     trained_rows=101_600,
                     registered_at_s=now_s - DAY * (10 - number),
                     slices={"carrier=MQ": {"rows": 2100.0, "auc": 0.66}},
-                )  # fmt: skip
+                )
             )
         self.facts(CardWritten("delay", 2, CARD), AliasMoved("delay", "champion", 2, 1, "passed its gates"))
+        self.facts(AliasMoved("delay", "previous", 1, None, "v2 is champion"))
         self.facts(RouteChanged("delay", Route("delay", {2: 1.0}, "s", 1, champion=2, previous=1)))
         for index in range(30):
             self.window(now_s - (30 - index) * 3600.0, 0.44 + 0.002 * (index % 5))
-        self.begin_rollout(now_s)
+        if has_rollout:
+            self.begin_rollout(now_s)
         for service in ("gateway", "inference", "registry", "monitor", "feature", "pipeline", "trainer"):
             self.report(service)
 
@@ -162,6 +168,34 @@ class Scene:
             "state_limits": {"answers": 100},
         }
         self.append("ops.health", f"{service}/1", HealthReported(service, "1", True, traffic=traffic, **fields))
+
+    def give_keys(self, **roles: str) -> None:
+        """Persons with a role, each with his name as the key."""
+        lines = [
+            f'[[key]]\nname = "{name}"\nsha256 = "{hashlib.sha256(name.encode()).hexdigest()}"\nrole = "{role}"\n'
+            for name, role in roles.items()
+        ]
+        path = self.folder / "keys.toml"
+        path.write_text("\n".join(lines))
+        self.settings = msgspec.structs.replace(self.settings, api_keys_file=str(path))
+
+    @asynccontextmanager
+    async def registry(self) -> AsyncIterator[list[Any]]:
+        """Takes commands as the registry does; gives those that came."""
+        taken: list[Any] = []
+        reader = await self.log.reader(await self.log.partitions(self.topics.name("registry.commands")), "end")
+
+        async def answer() -> None:
+            while True:
+                for record in await reader.fetch(0.05):
+                    found = self.codec.decode(record)
+                    taken.append(found.event)
+                    back = RolledBack("delay", 2, 1, found.event.reason, found.event.by)
+                    self.append("registry.facts", "delay", back, cause=found.envelope.id)
+
+        task = asyncio.create_task(answer())
+        yield taken
+        task.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Event]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
-
 from tests.console.browser import chromium, settled, sideways, tab, violations
 from tests.console.scene import PAGES, Scene
+
+from headrace.events.registry import RollBack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,6 +91,42 @@ async def test_the_card_of_a_version_is_text_and_never_code(scene: Scene, browse
         await page.goto("/deployments/delay/versions/2")
         await expect(page.locator(".card strong")).to_have_text("101,600")
         await expect(page.locator(".card")).to_contain_text("<script>alert(1)</script>")
+
+
+async def test_an_operator_rolls_back_by_a_button_and_sees_the_record(tmp_path: Path, browser: Browser) -> None:
+    scene = Scene(tmp_path)
+    scene.give_keys(otto="operator")
+    await scene.set_up(has_rollout=False)
+    async with scene.running(), scene.registry() as taken, tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay")
+        await settled(page)
+        assert await page.locator(".offers button").count() == 0
+        await page.get_by_role("button", name="sign in").click()
+        await page.get_by_label("Your key").fill("otto")
+        await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+        await page.get_by_role("button", name="roll back to v1").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("Give all traffic of delay back to v1; v2 will be rejected for ever")
+        confirm = dialog.get_by_role("button", name="roll back to v1")
+        await expect(confirm).to_be_disabled()
+        await dialog.get_by_label("Why?").fill("it does harm")
+        assert await violations(page) == []
+        await confirm.click()
+        await expect(dialog.locator(".done")).to_contain_text("Done.")
+        await dialog.get_by_role("link", name="registry.commands/0/0").click()
+        await expect(page.locator("main")).to_contain_text("it does harm")
+    assert taken == [RollBack("delay", 2, "it does harm", "otto")]
+
+
+async def test_from_outside_reading_needs_the_key_of_a_person(tmp_path: Path, browser: Browser) -> None:
+    scene = Scene(tmp_path, http_host="0.0.0.0")
+    scene.give_keys(vera="viewer")
+    await scene.set_up()
+    async with scene.running(), tab(browser, scene.url, is_cut=True) as page:
+        await page.goto("/")
+        await page.get_by_label("Your key").fill("vera")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator(".deployments")).to_contain_text("delay")
 
 
 async def test_a_search_is_in_the_address(scene: Scene, browser: Browser) -> None:

@@ -21,6 +21,7 @@ import { RecordPage } from "./pages/record";
 import { ServicesPage } from "./pages/services";
 import { TimelinePage } from "./pages/timeline";
 import { VersionPage } from "./pages/version";
+import { ActHost } from "./parts/offers";
 import { documentsOf } from "./values/routes";
 
 function Page(): JSX.Element {
@@ -43,7 +44,7 @@ function Page(): JSX.Element {
   }
 }
 
-const Console = (): JSX.Element => (isShutOut.value ? <ShutOut /> : <><Top /><Page /><footer class="soft">Headrace {me.value.code_version}</footer></>);
+const Console = (): JSX.Element => (isShutOut.value ? <ShutOut /> : <><Top /><Page /><ActHost /><footer class="soft">Headrace {me.value.code_version}</footer></>);
 
 effect(() => {
   if (!isShutOut.value) follow(["now", ...documentsOf(route.value)]);

@@ -1,7 +1,7 @@
 // Who looks: signing in with a person's key, and out. Where no keys of persons exist there is nothing to sign in to.
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
-import { isShutOut, me, signIn, signOut } from "../live/person";
+import { me, signIn, signOut } from "../live/person";
 import { Dialog } from "../parts/dialog";
 
 export function Person(): JSX.Element | null {
@@ -54,6 +54,6 @@ export const ShutOut = (): JSX.Element => (
   <main id="main" class="shut-out">
     <h1 tabIndex={-1}>Headrace</h1>
     <p>Reading this console needs the key of a person.</p>
-    <KeyForm onDone={() => (isShutOut.value = false)} />
+    <KeyForm onDone={() => undefined} />
   </main>
 );

@@ -2,7 +2,7 @@
 // it had last; the page says at once that it does not know, and greys what it knew.
 import { signal } from "@preact/signals";
 import { now_s, onServerTime } from "./clock";
-import { ask } from "./person";
+import { ask, isShutOut } from "./person";
 import { type Change, documentOf, keepOnly, onAsOf, take } from "./store";
 
 export type Link = { state: "connecting" } | { state: "live" } | { state: "lost"; since_s: number };
@@ -23,7 +23,7 @@ let heard_ms = 0;
 /** Follows these documents, and no others. */
 export function follow(keys: readonly string[]): void {
   const wanted = keys.join(",");
-  if (wanted === followed && stream) return;
+  if (wanted === followed && stream && stream.readyState !== EventSource.CLOSED) return;
   followed = wanted;
   keepOnly(keys);
   keys.forEach(documentOf); // what comes for a key that is not held is dropped
@@ -72,8 +72,9 @@ function onLoss(): void {
   if (link.peek().state !== "lost") link.value = { state: "lost", since_s: now_s.peek() };
   // A stream that the server refused (it restarts, a key has ended) is not tried again by the browser.
   if (stream?.readyState !== EventSource.CLOSED) return;
-  void ask("/api/v1/documents/now"); // an answer of 401 asks for a sign-in
-  setTimeout(() => stream?.readyState === EventSource.CLOSED && open(), 2000);
+  // The browser does not say why: an answer of 401 asks for a sign-in.
+  void ask("/api/v1/documents/now").then((answer) => "error" in answer && answer.status === 401 && (isShutOut.value = true));
+  setTimeout(() => !isShutOut.value && stream?.readyState === EventSource.CLOSED && open(), 2000);
 }
 
 now_s.subscribe(() => {

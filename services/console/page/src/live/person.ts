@@ -19,7 +19,6 @@ export async function ask<T>(path: string, init?: RequestInit): Promise<{ value:
   } catch {
     return { error: "The console does not answer.", status: 0 };
   }
-  if (answer.status === 401) isShutOut.value = !me.value.role;
   const body: unknown = answer.status === 204 ? null : await answer.json().catch(() => null);
   if (answer.ok) return { value: body as T };
   const error = (body as { error?: string } | null)?.error;
@@ -34,10 +33,7 @@ const json = (body: unknown, headers: Record<string, string> = {}): RequestInit 
 
 export async function whoAmI(): Promise<void> {
   const answer = await ask<Me>("/api/v1/me");
-  if ("value" in answer) {
-    me.value = answer.value;
-    isShutOut.value = false;
-  }
+  if ("value" in answer) me.value = answer.value;
 }
 
 /** Opens a session with a person's key; "" when it holds, else why not. */
@@ -45,6 +41,7 @@ export async function signIn(key: string): Promise<string> {
   const answer = await ask<Me>("/api/v1/session", json({ key }));
   if ("error" in answer) return answer.error;
   await whoAmI();
+  isShutOut.value = false;
   return "";
 }
 

@@ -1,7 +1,8 @@
 // Buttons for those who may act, each with a dialog that says what will happen, asks why, and shows the record that it made.
-import { type Signal, useSignal } from "@preact/signals";
+import { type Signal, signal, useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Act, ActDone, Offer } from "../documents";
+import { route } from "../live/address";
 import { announce } from "../live/announce";
 import { mayDo, me, send } from "../live/person";
 import { Place } from "./copy";
@@ -9,9 +10,15 @@ import { Dialog } from "./dialog";
 
 const LENGTHS: readonly [string, number][] = [["1 hour", 3600], ["4 hours", 14_400], ["1 day", 86_400], ["1 week", 604_800]];
 
+// The act that a person is asked about. NB: not in the component of its button, which goes as soon as the act is done.
+const asked = signal<Offer | null>(null);
+route.subscribe(() => (asked.value = null));
+
+/** Stands once on the page. */
+export const ActHost = (): JSX.Element | null => asked.value && <ActDialog offer={asked.value} onClose={() => (asked.value = null)} />;
+
 /** The buttons of what is offered. A person without a role sees none, not even a grey one. */
 export function Offers({ offers }: { offers: readonly Offer[] | undefined }): JSX.Element | null {
-  const asked = useSignal<Offer | null>(null);
   const mine = (offers ?? []).filter((offer) => mayDo(offer, me.value));
   if (!mine.length) return null;
   return (
@@ -22,7 +29,6 @@ export function Offers({ offers }: { offers: readonly Offer[] | undefined }): JS
         </button>
       ))}
       {mine.filter(isOwn).map((offer) => <span key={offer.act} class="soft">{own(offer)}</span>)}
-      {asked.value && <ActDialog offer={asked.value} onClose={() => (asked.value = null)} />}
     </span>
   );
 }
