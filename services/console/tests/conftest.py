@@ -87,7 +87,7 @@ class Scene:
             self.health,
             self.clock,
             self.settings,
-            self.folder / "h.sqlite",
+            self.folder,
         )
         stop = asyncio.Event()
         tasks = [asyncio.create_task(service.run(stop)), asyncio.create_task(projects.run(stop))]

@@ -1,7 +1,9 @@
 """The console on the log in memory, over a real socket."""
 
+import asyncio
 from typing import Any
 
+from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.registry import AliasMoved, Route, RouteChanged
 
 Scene = Any
@@ -29,3 +31,16 @@ async def test_a_document_is_served_by_itself(scene: Scene) -> None:
     assert found["value"]["row"]["name"] == "delay"
     assert (missing["value"], missing["why"][:16]) == (None, "nothing is known")
     assert (unknown.status_code, "error" in unknown.json()) == (404, True)
+
+
+async def test_a_decision_is_found_and_explained(scene: Scene) -> None:
+    decision = DecisionMade("r1", "delay", "AA-1", 5.0, Served(Score(3, "d", 0.5)), 0)
+    scene.append("inference.decisions", "AA-1", decision, cause="r1")
+    async with scene.running() as client, asyncio.timeout(10):
+        while (found := await client.get("/api/v1/decisions/delay/AA-1")).status_code == 404:
+            await asyncio.sleep(0.05)
+        hits = (await client.get("/api/v1/find", params={"q": "AA-1"})).json()
+        missing = await client.get("/api/v1/decisions/delay/nobody")
+    assert (found.json()["request_id"], found.json()["place"]) == ("r1", "inference.decisions/0/0")
+    assert [(hit["kind"], hit["link"]) for hit in hits] == [("unit", "/deployments/delay/decisions/AA-1")]
+    assert missing.status_code == 404

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from headrace.clock import Clock
+from headrace.evidence.index import DecisionIndex, index_path
+from headrace.evidence.reading import Evidence
 from headrace.hosting.health import Health
 from headrace.hosting.runs import runs_folder
 from headrace.hosting.runtime import Runnable
@@ -36,9 +39,15 @@ class ConsoleService:
     """What is followed, what is made of it, and HTTP. At the end HTTP closes first."""
 
     def __init__(
-        self, following: Following, console: Console, acts: Acts, server: HttpServer, closing: asyncio.Event
+        self,
+        following: Following,
+        console: Console,
+        records: Records,
+        acts: Acts,
+        server: HttpServer,
+        closing: asyncio.Event,
     ) -> None:
-        self._following, self._console, self._acts = following, console, acts
+        self._following, self._console, self._records, self._acts = following, console, records, acts
         self._server, self._closing = server, closing
 
     @property
@@ -52,6 +61,7 @@ class ConsoleService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._following.run(is_closed))
             group.create_task(self._console.run(is_closed))
+            group.create_task(self._records.run(is_closed))
             group.create_task(self._end_streams(stop))
             await self._server.run(stop)
             is_closed.set()
@@ -65,7 +75,6 @@ class ConsoleService:
 async def build(context: Context) -> Sequence[Runnable]:
     """The console of a process. Raises `Misconfigured` for an address or keys that cannot be used."""
     settings = context.settings
-    folder = runs_folder(settings).parent / "console"
     found = wire(
         context.log,
         context.codec,
@@ -74,10 +83,16 @@ async def build(context: Context) -> Sequence[Runnable]:
         context.health,
         context.clock,
         settings,
-        folder / f"{settings.namespace or 'default'}.sqlite",
+        folder_of(settings),
     )
     _log.info("the console is served on http://%s:%s", settings.http_host, found.port)
     return [found]
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where disposable files lie: the installation's home, else beside the folder of training runs."""
+    home = os.environ.get("HEADRACE_HOME")
+    return Path(home).absolute() if home else runs_folder(settings).parent
 
 
 def wire(
@@ -88,16 +103,19 @@ def wire(
     health: Health,
     clock: Clock,
     settings: Settings,
-    history: Path | None,
+    folder: Path,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> ConsoleService:
-    """The parts of the service on any log; `projects` must have been started. `history`: the file of traffic, None for none."""
+    """The parts of the service on any log; `projects` must have been started. `folder`: for disposable files."""
     world, closing = World(), asyncio.Event()
     following = Following(log, codec, topics, projects, world, clock)
-    console = Console(world, Feed(secrets.token_hex(4)), following, History(history), health, clock, limits)
+    history = History(folder / "console" / f"traffic{f'-{settings.namespace}' if settings.namespace else ''}.sqlite")
+    console = Console(world, Feed(secrets.token_hex(4)), following, history, health, clock, limits)
+    index = DecisionIndex.open(index_path(folder, settings.namespace), settings.decision_index_bytes)
+    records = Records(Evidence(log, topics, codec, projects, index), limits.reads, limits.read_s)
     doors, acts = Persons(settings, clock), Acts(log, topics, world, clock, limits.answer_s)
     following.listen(acts.take)
-    pages = Pages(console, Bundle(), Records(log, topics, limits.reads, limits.read_s), doors, acts)
+    pages = Pages(console, Bundle(), records, doors, acts)
     app = make_app(console, pages, doors, limits, health, closing)
     server = HttpServer(app, settings.http_host, settings.console_port, limits, "HEADRACE_CONSOLE_PORT")
-    return ConsoleService(following, console, acts, server, closing)
+    return ConsoleService(following, console, records, acts, server, closing)

@@ -62,11 +62,6 @@ class Console:
         self._streams = 0
 
     @property
-    def world(self) -> World:
-        """What is known now."""
-        return self._world
-
-    @property
     def is_full(self) -> bool:
         """Whether no further page may be followed."""
         return self._streams >= self._limits.streams
@@ -122,6 +117,10 @@ class Console:
     def find(self, text: str) -> list[Found]:
         """What a person looks for."""
         return find(self._world, text)
+
+    def names(self) -> list[str]:
+        """All deployments."""
+        return self._world.names()
 
     def _as_of(self, keys: Sequence[tuple[str, Key]]) -> bytes:
         read_s = self._following.read_s

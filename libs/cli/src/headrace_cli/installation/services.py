@@ -44,6 +44,7 @@ def child_of(name: str, home: Path, bootstrap: str, port: int, settings: Setting
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "HEADRACE_INSTANCE": f"{name}-1",
         "HEADRACE_HTTP_PORT": str(port),
+        "HEADRACE_HOME": str(home),
         "HEADRACE_APPLIED_FILE": os.environ.get("HEADRACE_APPLIED_FILE", str(home / "applied.json")),
         "OMP_NUM_THREADS": "1",
         "HEADRACE_RUNS_FOLDER": os.environ.get("HEADRACE_RUNS_FOLDER", str(home / "runs")),

@@ -29,7 +29,8 @@ _OWN: dict[str, tuple[str, ...]] = {
     ),
     "console": (
         "registry.commands", "registry.facts", "monitor.findings", "monitor.verdicts", "monitor.windows", "training.requests",
-        "training.facts", "inference.facts", "alerts", "alerts.silences",
+        "training.facts", "inference.facts", "alerts", "alerts.silences", "inference.decisions", "inference.outcomes",
+        "registry.models", "registry.routes",
     ),
     "trainer": (
         "training.requests", "training.facts", "registry.commands", "registry.models", "registry.artifacts",

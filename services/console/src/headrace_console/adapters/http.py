@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from headrace.hosting.health import Health
 from headrace_console.adapters.bundle import Bundle
@@ -11,6 +11,7 @@ from headrace_console.adapters.records import Records
 from headrace_console.core.catalogue import MOST_KEYS, Key, read_key
 from headrace_console.core.documents import Found, Me
 from headrace_console.core.places import read_place
+from headrace_console.core.search import MOST_CHARS
 from headrace_console.settings import Limits
 from headrace_edge.edge import App, Edge, Receive, Scope, Send, request_of, respond
 from headrace_edge.rules.people import Person
@@ -60,6 +61,10 @@ class Live(Protocol):
         """What a person looks for."""
         ...
 
+    def names(self) -> list[str]:
+        """All deployments."""
+        ...
+
 
 class Acting(Protocol):
     """Who carries acts out."""
@@ -82,6 +87,7 @@ class Pages:
             "documents": self._document,
             "find": self._find,
             "records": self._record,
+            "decisions": self._decision,
             "me": self._me,
         }
 
@@ -101,7 +107,7 @@ class Pages:
             return error_reply(404, f"there is no {method} {path[:200]}")
         if method not in ("GET", "HEAD"):
             return error_reply(405, "GET is taken here").with_header("Allow", "GET")
-        return await handler(request, unquote(rest), query)
+        return await handler(request, rest, query)
 
     def _page(self, method: str, path: str, request: AdmittedRequest[Person | None]) -> Reply:
         if method not in ("GET", "HEAD"):
@@ -119,13 +125,22 @@ class Pages:
         )
 
     async def _find(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
-        return _json(self._console.find(query.get("q", "")))
+        text = query.get("q", "")
+        known = self._console.find(text)
+        return _json([*known, *await self._records.find(text, self._console.names())])
 
     async def _record(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         place = read_place(rest)
         if place is None:
             return error_reply(404, "a record is named as /api/v1/records/TOPIC/PARTITION/OFFSET")
         found = await self._records.read(place)
+        return found if isinstance(found, Reply) else _json(found)
+
+    async def _decision(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
+        deployment, _, wanted = rest.partition("/")
+        if not wanted or len(wanted) > MOST_CHARS:
+            return error_reply(404, "a decision is named as /api/v1/decisions/DEPLOYMENT/REQUEST-OR-UNIT")
+        found = await self._records.explain(deployment, wanted)
         return found if isinstance(found, Reply) else _json(found)
 
     async def _me(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:

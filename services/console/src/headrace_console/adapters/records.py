@@ -1,93 +1,100 @@
-"""One record of the log for a person: read at its place, decoded with limits, without any of our types."""
+"""One record of the log for a person, and one decision explained: what `headrace explain` prints, as documents."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from headrace.errors import HeadraceError, Misconfigured
-from headrace.log.envelope import parse_instant
-from headrace.log.port import Log, Record, TopicPartition
-from headrace.log.topics import Topics
-from headrace.log.untyped import untyped
-from headrace_console.core.documents import RecordView
-from headrace_console.core.places import Place, bare
+import msgspec
+
+from headrace.errors import Misconfigured, Retryable
+from headrace.evidence.causes import Step
+from headrace.evidence.explain import explain_decision
+from headrace.evidence.reading import Evidence
+from headrace.evidence.records import read_record
+from headrace_console.core.documents import DecisionView, Found, RecordView, TimelineStep
+from headrace_console.core.places import Place, base_place
+from headrace_console.core.search import MOST_CHARS, decision
 from headrace_edge.rules.replies import Reply, error_reply
 
-# Longer values are shown as text that is cut.
-_DECODED_BYTES, _SHOWN_CHARS, _HEADER_CHARS = 262_144, 4_000, 500
-_LATEST_VERSION = "v1"
+T = TypeVar("T")
 
 
 class Records:
     """Reads single records. `reads`: how many at once, `within_s`: how long one may take."""
 
-    def __init__(self, log: Log, topics: Topics, reads: int, within_s: float) -> None:
-        self._log, self._topics, self._within_s = log, topics, within_s
+    def __init__(self, evidence: Evidence, reads: int, within_s: float) -> None:
+        self._evidence, self._within_s = evidence, within_s
         self._free = asyncio.Semaphore(reads)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the index of decisions at the end of the log until `stop`."""
+        try:
+            await self._evidence.index.follow(self._evidence.log, self._evidence.topics, stop)
+        finally:
+            self._evidence.index.close()
 
     async def read(self, place: Place) -> RecordView | Reply:
         """The record of a place, or why it is not shown."""
-        name = self._full(place.topic)
-        if name is None:
-            return error_reply(404, f"there is no topic {place.topic} of Headrace")
+        return await self._within(self._read(f"{place.topic}/{place.partition}/{place.offset}"))
+
+    async def explain(self, deployment: str, wanted: str) -> DecisionView | Reply:
+        """The newest decision on a request id or unit, or why there is none."""
+        return await self._within(self._explain(deployment, wanted))
+
+    async def find(self, text: str, deployments: list[str]) -> list[Found]:
+        """The newest decision on a request id or unit, where there is one."""
+        wanted = text.strip()
+        if not wanted or len(wanted) > MOST_CHARS:
+            return []
+        found = await self._within(self._decisions(wanted, deployments))
+        return [] if isinstance(found, Reply) else found
+
+    async def _read(self, place: str) -> RecordView:
+        evidence = self._evidence
+        found = await read_record(evidence.log, evidence.codec, evidence.topics, place)
+        causes = await evidence.index.find("id", found.cause) if found.cause else []
+        cause = f"{causes[0].topic}/{causes[0].partition}/{causes[0].offset}" if causes else ""
+        named = {
+            "ce_source": found.source, "ce_causationid": found.cause, "ce_correlationid": found.correlation,
+            "ce_origin": found.origin, "sentence": found.sentence, "unread": found.unread,
+        }  # fmt: skip
+        headers = {name: text for name, text in named.items() if text}
+        place = self._base(found.place)
+        return RecordView(
+            place, found.kind, found.id, found.key, found.event_s, found.wall_s, found.value, headers, self._base(cause)
+        )
+
+    async def _explain(self, deployment: str, wanted: str) -> DecisionView:
+        found = await explain_decision(self._evidence, deployment, wanted)
+        steps = tuple(self._step(step, order) for order, step in enumerate(found.why))
+        places = {"place": self._base(found.place), "request_place": self._base(found.request_place), "why": steps}
+        return msgspec.convert(msgspec.structs.asdict(found) | places, DecisionView)
+
+    async def _decisions(self, wanted: str, deployments: list[str]) -> list[Found]:
+        by_request = await self._evidence.index.find("request", wanted)
+        by_unit = [] if by_request else await self._evidence.index.find("unit", wanted)
+        found = {
+            (event.deployment, wanted if by_unit else event.request_id)
+            for message in await self._evidence.messages((by_request or by_unit)[-8:])
+            if (event := message.event) is not None and wanted in (event.request_id, event.unit)
+        }
+        return [decision(name, ident, is_unit=bool(by_unit)) for name, ident in sorted(found) if name in deployments]
+
+    def _step(self, step: Step, order: int) -> TimelineStep:
+        place = self._base(step.place)
+        return TimelineStep(order, step.what, step.summary, "unknown", step.at_s, step.at_s, place)
+
+    def _base(self, place: str) -> str:
+        return base_place(place, self._evidence.topics.namespace)
+
+    async def _within(self, work: Awaitable[T]) -> T | Reply:
+        """The result, or why there is none now."""
         try:
             async with asyncio.timeout(self._within_s), self._free:
-                found = await self._fetch(TopicPartition(name, place.partition), place.offset)
+                return await work
         except TimeoutError:
             return error_reply(503, f"the log did not answer within {self._within_s:g} s", 1.0)
-        except HeadraceError as error:
+        except Misconfigured as error:
             return error_reply(404, str(error))
-        if found is None:
-            return error_reply(404, f"{place.topic}/{place.partition} holds no record at {place.offset} (any more)")
-        return _view(found, self._topics)
-
-    def _full(self, topic: str) -> str | None:
-        """The full name of a topic that people name without namespace and version; None for one that is not ours."""
-        base = bare(self._topics.base(topic))
-        name = self._topics.prefixed(f"{base}.{_LATEST_VERSION}")
-        try:
-            self._topics.rule(name)
-        except Misconfigured:
-            return None
-        return name
-
-    async def _fetch(self, tp: TopicPartition, offset: int) -> Record | None:
-        if tp not in await self._log.partitions(tp.topic):
-            return None
-        begins, ends = await self._log.begin_offsets([tp]), await self._log.end_offsets([tp])
-        if not begins[tp] <= offset < ends[tp]:
-            return None
-        reader = await self._log.reader([tp], {tp: offset}, committed=False)
-        try:
-            while await reader.position(tp) <= offset:
-                records = await reader.fetch(0.5, max_records=1)
-                if records:
-                    return records[0] if records[0].offset == offset else None
-            return None
-        finally:
-            await reader.close()
-
-
-def _view(record: Record, topics: Topics) -> RecordView:
-    headers = {name: (value or b"").decode("utf-8", "replace")[:_HEADER_CHARS] for name, value in record.headers}
-    topic = bare(topics.base(record.topic))
-    value = record.value
-    if value is not None and len(value) > _DECODED_BYTES:
-        shown = f"{value[:_SHOWN_CHARS].decode('utf-8', 'replace')}... ({len(value):,} bytes)"
-    else:
-        shown = untyped(value, headers.get("content-type", ""))
-    return RecordView(
-        f"{topic}/{record.partition}/{record.offset}",
-        headers.get("ce_type", ""),
-        headers.get("ce_id", ""),
-        (record.key or b"").decode("utf-8", "replace")[:_HEADER_CHARS],
-        _instant(headers.get("ce_time", ""), record.timestamp_ms / 1000),
-        record.timestamp_ms / 1000,
-        shown,
-        headers,
-    )
-
-
-def _instant(text: str, otherwise_s: float) -> float:
-    try:
-        return parse_instant(text) if text else otherwise_s
-    except HeadraceError:
-        return otherwise_s
+        except Retryable as error:
+            return error_reply(503, str(error), 1.0)
