@@ -57,7 +57,7 @@ faults: setup ## kill and freeze real processes
 mutants: setup ## change cores in small ways, count what no test notices (ONLY=registry, SAMPLE=40, SEED=1, MINUTES=30, QUICK=1)
 	@nice -n 10 $(BIN)/python -m deploy.mutants $(if $(ONLY),--only $(ONLY)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(QUICK),--quick)
 
-bench: setup ## side by side with peers (ONLY=features, serving, shadows, rollouts)
+bench: setup ## side by side with peers (ONLY=console, features, serving, shadows, rollouts)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 demo: setup ## real flights through every service (ACT=...)
