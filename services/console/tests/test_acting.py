@@ -21,6 +21,7 @@ from headrace.events.registry import (
     RolloutStarted,
     VersionApproved,
 )
+from headrace.hosting.alerts import Alarm, fire
 from headrace.hosting.settings import Settings
 from headrace.log.views import read_all
 from headrace.testing.registry import version_of
@@ -166,3 +167,18 @@ async def test_reading_from_outside_needs_a_persons_key_and_the_page_itself_does
         known = {"X-API-Key": "vera"}
         assert (await client.get("/api/v1/documents/now", headers=known)).status_code == 200
         assert (await client.get("/api/v1/documents/now", headers={"X-API-Key": "shop"})).status_code == 401
+
+
+async def test_an_operator_silences_an_alert_and_ends_the_silence(people: Scene) -> None:
+    alert = fire(Alarm("BreakerOpen", {"deployment": "delay"}, "critical", "it is open", "headrace status"), 1.0)
+    people.append("alerts", alert.fingerprint, alert)
+    async with signed_in(people, "otto") as client:
+        act = {"act": "silence", "reason": "known", "target": alert.fingerprint, "for_s": 600}
+        answer = (await client.post("/api/v1/acts", json=act, headers=ACT)).json()
+        assert (answer["place"], answer["facts"][0][:12]) == ("alerts.silences/0/0", "silent until")
+        found = (await client.get("/api/v1/documents/alerts")).json()["value"]
+        assert "by otto: known" in found["alerts"][alert.fingerprint]["silenced"]
+        (silence,) = found["silences"]
+        act = {"act": "unsilence", "reason": "mended", "target": silence}
+        assert (await client.post("/api/v1/acts", json=act, headers=ACT)).json()["facts"] == ["the silence has ended"]
+        assert (await client.get("/api/v1/documents/alerts")).json()["value"]["silences"] == {}

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from services.console.tests.known import Known
+from services.console.tests.known import NOW_S, Known
 
+from headrace.events.alerts import SilenceEnded, SilenceSet
 from headrace.events.definition import RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
@@ -22,7 +23,7 @@ from headrace.events.registry import (
     VersionApproved,
 )
 from headrace.testing.registry import version_of
-from headrace_console.core.acts import Refused, command_of, deployment_offers, refuse, rollout_offers
+from headrace_console.core.acts import Refused, command_of, deployment_offers, refuse, rollout_offers, silence_of
 from headrace_console.core.documents import Act
 from headrace_edge.rules.people import Person
 from headrace_edge.rules.roles import Role
@@ -130,3 +131,23 @@ def test_four_eyes_the_author_does_not_approve() -> None:
     assert refused == Refused(403, "version 2 of d must be approved by another than anna")
     bob = Person("bob", Role.APPROVER)
     assert command_of(Act("approve", "r", "d", 2), bob, entry, None) == ApproveVersion("d", 2, "r", "bob")
+
+
+def test_a_silence_has_the_labels_of_its_alert_and_a_bounded_end() -> None:
+    alarms = Known().alert("BreakerOpen", deployment="d", version="2").world.alarms
+    (fingerprint,) = alarms.alerts
+    found = silence_of(Act("silence", "known", target=fingerprint, for_s=600.0), OPERATOR, alarms, "c1", NOW_S)
+    labels = {"alertname": "BreakerOpen", "deployment": "d", "version": "2"}
+    assert found == SilenceSet("c1", labels, NOW_S, NOW_S + 600.0, OPERATOR.name, "known")
+    for for_s in (0.0, -1.0, float("inf"), float("nan"), 91 * 86_400.0):
+        refused = silence_of(Act("silence", "known", target=fingerprint, for_s=for_s), OPERATOR, alarms, "c1", NOW_S)
+        assert isinstance(refused, Refused)
+        assert refused.status == 400
+
+
+def test_a_silence_is_ended_once() -> None:
+    known = Known().take("alerts.silences", SilenceSet("s1", {"a": "b"}, NOW_S, NOW_S + 9, "anna", "r"), key="s1")
+    act = Act("unsilence", "it is mended", target="s1")
+    assert silence_of(act, OPERATOR, known.world.alarms, "", NOW_S) == SilenceEnded("s1", OPERATOR.name, "it is mended")
+    assert isinstance(silence_of(act, OPERATOR, known.world.alarms, "", NOW_S + 10), Refused)
+    assert isinstance(silence_of(Act("silence", "r", target="x"), OPERATOR, known.world.alarms, "", NOW_S), Refused)

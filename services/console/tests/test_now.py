@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from services.console.tests.known import DAY_S, NOW_S, Known
 
+from headrace.events.alerts import SilenceEnded, SilenceSet
 from headrace.events.ops import PartitionStopped
 from headrace.events.registry import RolloutPaused, RolloutStarted
 from headrace.project import Deployment, Number
@@ -82,17 +83,13 @@ def test_a_deployment_without_labels_can_be_well() -> None:
 
 def test_an_alert_that_is_silenced_or_over_needs_nobody() -> None:
     assert Known().well().alert().alert(is_over=True).now()["mark"] == "ok"
-    silence = {
-        "matchers": {"alertname": "BreakerOpen"},
-        "starts_s": NOW_S - 1,
-        "ends_s": NOW_S + 60,
-        "by": "anna",
-        "reason": "known",
-    }
-    known = Known().well().alert()
-    known.world.alarms.silences["s1"] = (silence, "alerts.silences/0/1")
+    silence = SilenceSet("s1", {"alertname": "BreakerOpen"}, NOW_S - 1, NOW_S + 60, "anna", "known")
+    known = Known().well().alert().take("alerts.silences", silence, key="s1")
     assert known.now()["mark"] == "ok"
     assert known.now(NOW_S + 61)["needs"]
+    assert known.document("alerts")["silences"]["s1"]["by"] == "anna"
+    known.take("alerts.silences", SilenceEnded("s1", "otto", "it is mended"), key="s1")
+    assert known.now()["mark"] == "page"
 
 
 def test_the_most_pressing_comes_first_and_nothing_twice() -> None:

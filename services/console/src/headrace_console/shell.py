@@ -14,7 +14,7 @@ import msgspec
 from headrace.clock import Clock
 from headrace.hosting.health import Health
 from headrace_console.adapters.following import Following
-from headrace_console.adapters.history import History
+from headrace_console.adapters.history import MOST_BYTES, History
 from headrace_console.core import catalogue
 from headrace_console.core.catalogue import Key
 from headrace_console.core.documents import Found, TrafficPoint
@@ -139,6 +139,7 @@ class Console:
         self._world.advance(now_s)
         for minute, amounts in self._world.traffic.take_closed():
             await asyncio.to_thread(self._history.add, minute, amounts)
+            self._health.holds("traffic", await asyncio.to_thread(lambda: self._history.held_bytes), MOST_BYTES)
         self._forget()
         await self._refresh()
         self._health.handled = self._world.handled

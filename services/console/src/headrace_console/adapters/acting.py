@@ -3,18 +3,20 @@
 import asyncio
 import logging
 import secrets
+from typing import Any
 
 import msgspec
 
 from headrace.clock import Clock
 from headrace.errors import HeadraceError
+from headrace.events.alerts import SilenceEnded, SilenceSet
 from headrace.events.registry import CommandRefused
 from headrace.evidence.steps import sentence
 from headrace.log.codec import out
-from headrace.log.envelope import Envelope
+from headrace.log.envelope import Envelope, format_instant
 from headrace.log.port import Log, Out, Producer
 from headrace.log.topics import Topics
-from headrace_console.core.acts import Refused, command_of, refuse
+from headrace_console.core.acts import SILENCING, Refused, command_of, refuse, silence_of
 from headrace_console.core.documents import Act, ActDone
 from headrace_console.core.places import base_place
 from headrace_console.core.seen import Seen
@@ -40,8 +42,10 @@ class Acts:
         self._waiting: dict[str, tuple[asyncio.Event, list[Seen]]] = {}
 
     def take(self, seen: Seen) -> None:
-        """Take a record that may answer an act."""
-        found = self._waiting.get(seen.cause) if seen.cause else None
+        """Take a record that may answer an act: a fact that it caused, or the silence itself, once it is read here."""
+        found = self._waiting.get(seen.cause or "") or (
+            self._waiting.get(seen.id) if seen.topic == "alerts.silences" else None
+        )
         if found is not None:
             found[1].append(seen)
             found[0].set()
@@ -71,12 +75,17 @@ class Acts:
 
     def _command(self, act: Act, person: Person) -> tuple[str, Out] | Refused:
         """The id and the record of an act, or why there is none."""
+        ident, now_s = f"{SOURCE}-{secrets.token_hex(8)}", self._clock.now_s()
+        envelope = Envelope(ident, "", SOURCE, now_s, correlation_id=ident)
+        if act.act in SILENCING:
+            silence = silence_of(act, person, self._world.alarms, ident, now_s)
+            if isinstance(silence, Refused):
+                return silence
+            return ident, out(self._topics.name("alerts.silences"), silence.id, silence, envelope)
         entry, definition = self._world.releases.entry(act.deployment), self._world.definition(act.deployment)
         command = command_of(act, person, entry, definition)
         if isinstance(command, Refused):
             return command
-        ident = f"{SOURCE}-{secrets.token_hex(8)}"
-        envelope = Envelope(ident, "", SOURCE, self._clock.now_s(), correlation_id=ident)
         return ident, out(self._topics.name("registry.commands"), act.deployment, command, envelope)
 
     async def _carry_out(self, ident: str, record: Out) -> Reply:
@@ -95,8 +104,19 @@ class Acts:
             del self._waiting[ident]
         place = base_place(f"{ack.topic}/{ack.partition}/{ack.offset}", self._topics.namespace)
         why = next((seen.event.reason for seen in facts if isinstance(seen.event, CommandRefused)), "")
-        told = tuple(text for seen in facts if (text := sentence(seen.event)))
+        told = tuple(text for seen in facts if (text := _told(seen.event)))
         return as_json(200, ActDone(place, told, why), {"Cache-Control": "no-store"})
+
+
+def _told(event: Any) -> str:
+    """What followed, in one line."""
+    match event:
+        case SilenceSet():
+            return f"silent until {format_instant(int(event.ends_s))}"
+        case SilenceEnded():
+            return "the silence has ended"
+        case _:
+            return sentence(event)
 
 
 def _refused(refusal: Refused) -> Reply:

@@ -10,6 +10,9 @@
 | roll_back | no rollout is there, and `previous` may serve           | operator | `RollBack`        |
 | approve   | a version waits for its approval                        | approver | `ApproveVersion`  |
 
+| silence   | an alert fires                                          | operator | `SilenceSet`      |
+| unsilence | a silence stands                                        | operator | `SilenceEnded`    |
+
 The offer only says what would be done; the registry decides, and may refuse. A reason is always given.
 """
 
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from headrace.events.alerts import SilenceEnded, SilenceSet
 from headrace.events.definition import DeploymentDefinition, RolloutDefinition
 from headrace.events.registry import (
     AbortRollout,
@@ -27,13 +31,17 @@ from headrace.events.registry import (
     RetryRollout,
     RollBack,
 )
+from headrace.hosting import silences as rules
 from headrace.registry.approvals import approver_of, authors_of, may_approve
 from headrace.registry.state import RUNNING, WARMING, Entry
+from headrace_console.core.alerts import Alarms, matchers_of
 from headrace_console.core.documents import Act, Offer
 from headrace_edge.rules.people import Person
 from headrace_edge.rules.roles import Role
 
 REASON_CHARS = 500
+SILENCE_S, LEAST_SILENCE_S = 3600.0, 60.0
+SILENCING = ("silence", "unsilence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,27 @@ def refuse(act: Act, person: Person | None) -> Refused | None:
     if not 1 <= len(act.reason.strip()) <= REASON_CHARS:
         return Refused(400, f"a reason of 1 to {REASON_CHARS} characters is needed, got {len(act.reason.strip())}")
     return None
+
+
+def silence_of(
+    act: Act, person: Person, alarms: Alarms, ident: str, now_s: float
+) -> SilenceSet | SilenceEnded | Refused:
+    """The silence that an act sets, or ends. `ident`: of a new one; `act.for_s`: how long it lasts, an hour when not given."""
+    reason = act.reason.strip()
+    if act.act == "unsilence":
+        if act.target not in rules.in_force(alarms.silences, now_s):
+            return Refused(409, f"there is no silence {act.target[:100]!r} (any more)")
+        return SilenceEnded(act.target, person.name, reason)
+    found = alarms.firing().get(act.target)
+    if found is None:
+        return Refused(409, f"no alert {act.target[:100]!r} fires (any more)")
+    for_s = SILENCE_S if act.for_s is None else act.for_s
+    if not LEAST_SILENCE_S <= for_s <= rules.LONGEST_S:
+        days = rules.LONGEST_S / 86_400
+        return Refused(400, f"a silence lasts {LEAST_SILENCE_S:.0f} s to {days:.0f} days, got {for_s:g} s")
+    made = SilenceSet(ident, matchers_of(found[0]), now_s, now_s + for_s, person.name, reason)
+    wrong = rules.why_not(made, now_s)
+    return made if wrong is None else Refused(400, wrong[0])
 
 
 def command_of(

@@ -1,12 +1,8 @@
 """Alerts and silences: what fires, what was resolved lately, and which alerts a silence covers."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
-
-from headrace.events.alerts import AlertChanged
-from headrace.log.envelope import parse_instant
+from headrace.events.alerts import AlertChanged, SilenceSet
+from headrace.hosting import silences as rules
+from headrace.log.envelope import format_instant, parse_instant
 from headrace_console.core.documents import AlertRow, Alerts, Mark, Offer, SilenceRow
 from headrace_console.core.seen import Seen
 
@@ -16,23 +12,26 @@ _MARKS: dict[str, Mark] = {"critical": "page", "warning": "attention"}
 
 
 class Alarms:
-    """The newest record of each alert, and the silences."""
+    """The newest record of each alert, and the silences (see `headrace.hosting.silences`)."""
 
     def __init__(self) -> None:
         self.alerts: dict[str, tuple[AlertChanged, str]] = {}
-        self.silences: dict[str, tuple[Any, str]] = {}
+        self.silences: dict[str, SilenceSet] = {}
+        self._places: dict[str, str] = {}
 
     def take(self, seen: Seen) -> None:
         """Take an alert, a silence, or the end of either."""
         if seen.topic == "alerts":
             self._take_alert(seen)
-        elif seen.event is None:
-            self.silences.pop(seen.key, None)
-        else:
-            self.silences.pop(seen.key, None)
-            self.silences[seen.key] = (seen.event, seen.place)
-            while len(self.silences) > KEPT:
-                del self.silences[next(iter(self.silences))]
+            return
+        self.silences = rules.taken(self.silences, seen.event, seen.key, seen.appended_s)
+        self._places = {key: place for key, place in self._places.items() if key in self.silences}
+        if seen.key in self.silences:
+            self._places[seen.key] = seen.place
+
+    def place_of(self, silence: str) -> str:
+        """Where a silence was set."""
+        return self._places.get(silence, "")
 
     def _take_alert(self, seen: Seen) -> None:
         self.alerts.pop(seen.key, None)
@@ -47,11 +46,9 @@ class Alarms:
         """The alerts that fire, by fingerprint."""
         return {key: found for key, found in self.alerts.items() if found[0].status == "firing"}
 
-    def silencing(self, alert: AlertChanged, now_s: float) -> SilenceRow | None:
+    def silencing(self, alert: AlertChanged, now_s: float) -> SilenceSet | None:
         """The silence that covers an alert now; of several the one that lasts longest."""
-        rows = [row_of_silence(key, found, place) for key, (found, place) in self.silences.items()]
-        covering = [row for row in rows if row.starts_s <= now_s < row.ends_s and _matches(row.matchers, alert.labels)]
-        return max(covering, key=_end_s) if covering else None
+        return rules.covering(self.silences.values(), alert.labels, now_s)
 
 
 def mark_of(alert: AlertChanged) -> Mark:
@@ -71,14 +68,14 @@ def document(alarms: Alarms, now_s: float) -> Alerts:
     firing = alarms.firing()
     resolved = [(key, found) for key, found in alarms.alerts.items() if key not in firing]
     shown = [*firing.items(), *resolved[-RESOLVED_SHOWN:]]
-    silences = {key: row_of_silence(key, found, place) for key, (found, place) in alarms.silences.items()}
+    standing = rules.in_force(alarms.silences, now_s)
     return Alerts(
         {key: row_of(alert, place, alarms.silencing(alert, now_s)) for key, (alert, place) in shown},
-        {key: row for key, row in silences.items() if row.ends_s > now_s},
+        {key: row_of_silence(found, alarms.place_of(key)) for key, found in standing.items()},
     )
 
 
-def row_of(alert: AlertChanged, place: str, silence: SilenceRow | None) -> AlertRow:
+def row_of(alert: AlertChanged, place: str, silence: SilenceSet | None) -> AlertRow:
     """An alert in the list."""
     is_firing = alert.status == "firing"
     name = alert.labels.get("alertname", "")
@@ -94,7 +91,7 @@ def row_of(alert: AlertChanged, place: str, silence: SilenceRow | None) -> Alert
         _instant(alert.ends_at),
         alert.annotations.get("command", ""),
         alert.annotations.get("runbook_url", ""),
-        f"by {silence.by}: {silence.reason}" if silence is not None and is_firing else "",
+        _words(silence) if silence is not None and is_firing else "",
         place,
         alert.labels,
         (silence_offer(alert),) if is_firing and silence is None else (),
@@ -110,29 +107,22 @@ def silence_offer(alert: AlertChanged) -> Offer:
     )
 
 
-def row_of_silence(key: str, silence: Any, place: str) -> SilenceRow:
+def matchers_of(alert: AlertChanged) -> dict[str, str]:
+    """The labels by which an alert is silenced: all of them but its severity."""
+    return {name: text for name, text in alert.labels.items() if name != "severity"}
+
+
+def row_of_silence(silence: SilenceSet, place: str) -> SilenceRow:
     """A silence in the list."""
-    found: Mapping[str, Any] = msgspec.to_builtins(silence)
-    matchers = {str(name): str(text) for name, text in found.get("matchers", {}).items()}
-    sentence = f"End the silence of {', '.join(matchers.values()) or key}"
+    what = " ".join(silence.matchers.values())
+    offer = Offer("unsilence", "end silence", f"End the silence of {what} now", "operator", target=silence.id)
     return SilenceRow(
-        key,
-        matchers,
-        float(found.get("starts_s", 0.0)),
-        float(found.get("ends_s", 0.0)),
-        str(found.get("by", "")),
-        str(found.get("reason", "")),
-        place,
-        (Offer("unsilence", "end silence", sentence, "operator", target=key),),
+        silence.id, silence.matchers, silence.starts_s, silence.ends_s, silence.by, silence.reason, place, (offer,)
     )
 
 
-def _end_s(row: SilenceRow) -> float:
-    return row.ends_s
-
-
-def _matches(matchers: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    return bool(matchers) and all(labels.get(name) == text for name, text in matchers.items())
+def _words(silence: SilenceSet) -> str:
+    return f"until {format_instant(int(silence.ends_s))} by {silence.by}: {silence.reason}"
 
 
 def _instant(text: str) -> float | None:
