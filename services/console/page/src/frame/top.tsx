@@ -3,6 +3,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import { go, parameter, route } from "../live/address";
 import { announcement } from "../live/announce";
+import { staleness } from "../live/clock";
 import { link } from "../live/connection";
 import { now } from "../live/store";
 import { EventTime } from "../parts/instant";
@@ -42,6 +43,8 @@ function StateLine(): JSX.Element {
   const current = link.value;
   const mark = useComputed(() => now.value.value?.mark ?? "unknown").value;
   const word = useComputed(() => now.value.value?.word ?? "reading the log").value;
+  // What was well a minute ago is not known to be well.
+  const isOld = useComputed(() => Boolean(staleness(now.as_of_s.value))).value;
   const event_at_s = useComputed(() => now.value.value?.event_at_s).value;
   if (current.state === "lost") {
     return (
@@ -52,7 +55,7 @@ function StateLine(): JSX.Element {
   }
   return (
     <p class="state-line">
-      <a href="/"><State mark={mark} word={word} /></a> <AsOf held={now} /> {now.as_of_s.value != null && <span class="soft">UTC</span>}
+      <a href="/"><State mark={isOld ? "unknown" : mark} word={isOld ? "not known now" : word} /></a> <AsOf held={now} /> {now.as_of_s.value != null && <span class="soft">UTC</span>}
       {event_at_s != null && <span class="soft event-now"><EventTime at_s={event_at_s} label /></span>}
     </p>
   );

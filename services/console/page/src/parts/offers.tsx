@@ -4,6 +4,7 @@ import type { JSX } from "preact";
 import type { Act, ActDone, Offer } from "../documents";
 import { route } from "../live/address";
 import { announce } from "../live/announce";
+import { link } from "../live/connection";
 import { mayDo, me, send } from "../live/person";
 import { Place } from "./copy";
 import { Dialog } from "./dialog";
@@ -24,7 +25,7 @@ export function Offers({ offers }: { offers: readonly Offer[] | undefined }): JS
   return (
     <span class="offers">
       {mine.map((offer) => (
-        <button key={`${offer.act}${offer.target}${offer.version}`} type="button" disabled={isOwn(offer)} title={isOwn(offer) ? own(offer) : offer.sentence} onClick={() => (asked.value = offer)}>
+        <button key={`${offer.act}${offer.target}${offer.version}`} type="button" disabled={isOwn(offer) || link.value.state === "lost"} title={isOwn(offer) ? own(offer) : offer.sentence} onClick={() => (asked.value = offer)}>
           {offer.label}
         </button>
       ))}
