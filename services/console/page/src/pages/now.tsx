@@ -3,6 +3,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import type { DeploymentRow, Need, Quality } from "../documents";
 import { parameter, setParameter } from "../live/address";
+import { staleness } from "../live/clock";
 import { now } from "../live/store";
 import { Command } from "../parts/copy";
 import { Ago, Instant } from "../parts/instant";
@@ -44,8 +45,9 @@ function Needs(): JSX.Element {
     return Object.keys(needs).sort((a, b) => (needs[a]?.order ?? 0) - (needs[b]?.order ?? 0) || a.localeCompare(b));
   });
   const n = useComputed(() => order.value.length).value;
+  const isOld = useComputed(() => Boolean(staleness(now.as_of_s.value))).value;
   return (
-    <Panel title={n ? `Needs a person (${n})` : "Nothing needs a person"} held={now}>
+    <Panel title={n ? `Needs a person (${n})` : isOld ? "Nobody knows what needs a person" : "Nothing needs a person"} held={now}>
       {n > 0 && <Table caption="What needs a person" columns={NEEDS} order={order} row={(id) => now.value.value?.needs[id]} noun="thing" kind="needs headless" />}
     </Panel>
   );
