@@ -64,18 +64,21 @@ class TrafficCounts:
             by_deployment.setdefault(one.made.deployment, []).append(one)
         now_ms, began_ms = self._views.clock.now_s() * 1000, lap.began_s * 1000
         for name, own in by_deployment.items():
-            self._count(name, own, now_ms, began_ms)
-        for name, (rows, unknown) in lap.rows.items():
-            tally = self._tally(name)
+            found = self._views.definitions.deployment(name)
+            tally = self._traffic.of(name, exists=found is not None)
+            rows, unknown = lap.rows.get(name, (0, 0))
             tally.rows += rows
             tally.unknown += unknown
+            scores = self._count(name, tally, own, now_ms, began_ms)
+            if scores:
+                _note_scores(tally, scores, scale_of(None if found is None else found[1]))
 
-    def _tally(self, deployment: str) -> Tally:
-        return self._traffic.of(deployment, exists=self._views.definitions.deployment(deployment) is not None)
+    def _count(self, name: str, tally: Tally, own: Sequence[Decision], now_ms: float, began_ms: float) -> list[Score]:
+        """Count the decisions of one deployment; returns the scores of models that answered.
 
-    def _count(self, name: str, own: Sequence[Decision], now_ms: float, began_ms: float) -> None:
-        """Count the decisions of one deployment. NB: each costs the time of the loop that answers: what can be is counted at once."""
-        tally, queue = self._tally(name), self._traffic.stages["queue"]
+        NB: each costs the time of the loop that answers: what can be is counted at once.
+        """
+        queue = self._traffic.stages["queue"]
         # Records of one burst have the same append time.
         appended: dict[int, int] = {}
         for at_ms in [one.request.record.timestamp_ms for one in own]:
@@ -96,15 +99,14 @@ class TrafficCounts:
         named = route.named if route is not None else ()
         for (outcome, version), times in outcomes.items():
             tally.count(outcome, version, times, named.__contains__)
-        served += [answer.score for answer in others if isinstance(answer, FellBack) and answer.score.version]
-        self._note_scores(name, tally, served)
+        return served + [one.score for one in others if isinstance(one, FellBack) and one.score.version]
 
-    def _note_scores(self, name: str, tally: Tally, scores: Sequence[Score]) -> None:
-        found = self._views.definitions.deployment(name)
-        scale = scale_of(found[1]) if found is not None else None
-        if scale is None:
-            return
-        places = [score.value for score in scores]
-        if scale != PROBABILITIES or None in places:
-            places = [place_of(score, scale) for score in scores]
-        tally.scores.add_all([place for place in places if place is not None])
+
+def _note_scores(tally: Tally, scores: Sequence[Score], scale: tuple[float, float] | None) -> None:
+    """Count where scores lie; those of numbers without a range lie nowhere."""
+    if scale is None:
+        return
+    places = [score.value for score in scores]
+    if scale != PROBABILITIES or None in places:
+        places = [place_of(score, scale) for score in scores]
+    tally.scores.add_all([place for place in places if place is not None])
