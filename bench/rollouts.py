@@ -37,10 +37,10 @@ from bench.rollout_harness import (
     shown,
     table_of,
 )
+from headrace.asking.routing import choose_version
 from headrace.stats.scores import constant_score, default_margin, differences
 from headrace.stats.trials import Traffic
 from headrace.stats.variants import skill_lost, squared, with_less_skill, with_noise
-from headrace_inference.core.routing import choose_version
 
 GOOD = Pair("aug", "jun", 9)
 OTHERS = (

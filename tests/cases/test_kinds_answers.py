@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from headrace.asking.fallback import answer_of, choose_step, steps_of
 from headrace.asking.output_kinds import OutputKinds
 from headrace.asking.prediction import OutputKind, Prediction, predicted
 from headrace.errors import Misconfigured
@@ -27,7 +28,6 @@ from headrace.testing.registry import command, version_of
 from headrace_cli.projects.plan import plan_of
 from headrace_gateway.core.answers import described_outputs, outputs_of
 from headrace_inference.adapters.models import Pace, ask
-from headrace_inference.core.fallback import answer_of, choose_step, steps_of
 from headrace_registry.core.registration import on_register
 
 KIND = Multiclass("kind", ["cat", "dog", "owl"], "1h")

@@ -84,6 +84,30 @@ def test_a_decision_is_explained_from_the_log_alone(shell: Shell) -> None:
     assert "has no decision on 'nobody'" in nobody.stderr
 
 
+def test_decisions_are_made_again_from_the_log_alone(shell: Shell) -> None:
+    asked = shell.json("predict", "my-model", *IRIS)["request_id"]
+    shell.run("predict", "my-model", *IRIS[1:])  # invalid: an input is missing
+    found = shell.json("decision", "remake", asked)["decisions"]
+    assert [{name: found[0][name]["result"] for name in ("route", "step", "row", "score")}] == [
+        {"route": "same", "step": "same", "row": "same", "score": found[0]["score"]["result"]}
+    ]
+    assert found[0]["score"]["result"] in ("same", "near")
+    summary = shell.json("decision", "remake", "--last", "100")["summary"]
+    assert summary["decisions"] >= 2
+    assert (summary["differs"], summary["unknown"]) == (0, 0)
+
+
+def test_the_decisions_of_a_version_are_recalled(shell: Shell) -> None:
+    none = shell.run("model", "recall", "my-model", "1", "--out", "recalled.csv")
+    assert "has no other version that it routes to: name one, --with VERSION" in none.stderr
+    found = shell.json("model", "recall", "my-model", "1", "--with", "1", "--out", "recalled.csv")
+    assert found["decisions"] >= 1
+    assert (found["flips"], found["why_not"]) == (0, {})
+    lines = (shell.folder / "recalled.csv").read_text().splitlines()
+    assert len(lines) == 1 + found["decisions"]
+    assert lines[0].startswith("request_id,unit,at,answer,value,label,outcome,topic,partition,offset,new_version")
+
+
 def test_http_answers_the_same_as_kafka(shell: Shell) -> None:
     tensors = [
         {"name": n, "shape": [1], "datatype": "FP64", "data": [float(v)]} for n, v in (pair.split("=") for pair in IRIS)

@@ -203,3 +203,9 @@ def test_without_labels_it_is_served_and_watched_and_what_is_not_measured_is_rep
     assert found["answers"] == {"served": found["requests"]}
     answer = over_http(shell, "watched", rows[0])
     assert (answer["outcome"], answer["label"]) == ("served", None)
+
+
+def test_what_was_decided_of_any_kind_is_made_again(shell: Shell) -> None:
+    counts = shell.json("decision", "remake", "--sample", "120", "--seed", "3")["summary"]
+    assert (counts["decisions"], counts["differs"], counts["unknown"]) == (120, 0, 0), counts
+    assert counts["parts"]["row"] == {"same": 120}

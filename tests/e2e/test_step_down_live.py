@@ -140,3 +140,11 @@ def it_is_on_the_log(played: Played) -> None:
     alerts = [event for event in (message.event for message in played.messages) if isinstance(event, AlertChanged)]
     worse = [alert.status for alert in alerts if alert.labels["alertname"] == "ModelWorseThanPrior"]
     assert worse == ["firing", "resolved"]
+
+
+def test_what_was_decided_is_made_again_whoever_answered(shell: Shell) -> None:
+    found = shell.json("decision", "remake", "--sample", "80", "--seed", "3")
+    counts = found["summary"]
+    assert (counts["decisions"], counts["differs"], counts["unknown"]) == (80, 0, 0), counts
+    assert {one["answer"] for one in found["decisions"]} == {"Served", "FellBack"}
+    assert counts["parts"]["step"] == {"same": 80}

@@ -280,6 +280,8 @@ def check(shell: Shell, traffic: Traffic) -> None:
     assert [event.outcome for event in events if isinstance(event, TrainingFinished)] == ["registered"] * 4
     assert [event for event in events if isinstance(event, FindingOpened)] == []
     rows_are_right(traffic, decisions, versions)
+    counts = shell.json("decision", "remake", "--sample", "100", "--seed", "3")["summary"]
+    assert (counts["decisions"], counts["differs"], counts["unknown"]) == (min(100, len(decisions)), 0, 0), counts
     windows_are_right(decisions, versions, [event for event in events if isinstance(event, WindowClosed)])
 
 

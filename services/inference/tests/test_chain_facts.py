@@ -3,13 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from headrace.asking.headers import TENANT, VERSION
-from headrace.events.definition import FallbackStepDefinition
-from headrace.events.failures import Busy, Hung
-from headrace.events.inference import FellBack, Refused, Score
-from headrace.events.registry import PassedOver, Route
-from headrace_inference.core import answering, takeover
-from headrace_inference.core.fallback import (
+from headrace.asking.fallback import (
     Ask,
     Chosen,
     Constant,
@@ -21,7 +15,13 @@ from headrace_inference.core.fallback import (
     steps_for,
     steps_of,
 )
-from headrace_inference.core.routing import Assigned, assign
+from headrace.asking.headers import TENANT, VERSION
+from headrace.asking.routing import Assigned, assign
+from headrace.events.definition import FallbackStepDefinition
+from headrace.events.failures import Busy, Hung
+from headrace.events.inference import FellBack, Refused, Score
+from headrace.events.registry import PassedOver, Route
+from headrace_inference.core import answering, takeover
 
 ROUTE = Route("d", {3: 1.0}, "s", 1, champion=3, previous=2, baseline=1, overrides={"acme": 2})
 DECLARED = [

@@ -2,6 +2,7 @@
 
 import pytest
 
+from headrace.asking.fallback import Ask, Constant, answer_of, choose_step, step_of, steps_of
 from headrace.events.definition import FallbackStepDefinition
 from headrace.events.failures import Raised
 from headrace.events.inference import (
@@ -20,7 +21,6 @@ from headrace.project import (
     prior,
 )
 from headrace.project.compile import compile_project
-from headrace_inference.core.fallback import Ask, Constant, answer_of, choose_step, step_of, steps_of
 
 STEPS = (FallbackStepDefinition("previous"), FallbackStepDefinition("baseline"), FallbackStepDefinition("prior", 0.26))
 

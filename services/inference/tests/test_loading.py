@@ -1,8 +1,8 @@
 """Which versions are loaded, in which order, and which fit their deployment's columns."""
 
 from headrace.events.registry import ColumnPin, Route, Signature
+from headrace.features.rows import misfit
 from headrace_inference.core.loading import LONGEST_WAIT_S, Tries, on_failure, plan_loads
-from headrace_inference.core.rows import misfit
 
 
 def test_everything_that_a_route_names_is_loaded_champions_first() -> None:

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from headrace.events.definition import LabelDefinition
 from headrace.events.failures import NoTime, Raised, RowUnfit
 from headrace.events.registry import ColumnPin, Signature
+from headrace.features.rows import misfit
 from headrace.testing.registry import version_of
 from headrace_inference.core.constancy import why_inconstant
 from headrace_inference.core.faults import holes_of, raised, text_of, unfit
 from headrace_inference.core.isolation import Pace, predict_in_portions
 from headrace_inference.core.outputs import fault_of, faults_of_rows, other_label
-from headrace_inference.core.rows import misfit
 
 
 def test_a_fault_of_a_whole_result_says_what_was_returned() -> None:

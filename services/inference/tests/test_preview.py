@@ -3,8 +3,8 @@
 import pytest
 
 from headrace.asking.headers import VERSION
+from headrace.asking.routing import PREVIEW, assign
 from headrace.events.registry import Route
-from headrace_inference.core.routing import PREVIEW, assign
 
 ROUTE = Route("d", {3: 1.0}, "s", 1)
 

@@ -21,6 +21,7 @@ from headrace_cli.commands import (
     config,
     daily,
     dataset,
+    decision,
     demo,
     deployment,
     dlq,
@@ -61,6 +62,7 @@ app.add_typer(finding.app, name="finding")
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")
+app.add_typer(decision.app, name="decision")
 app.add_typer(outcome.app, name="outcome")
 app.add_typer(model.app, name="model")
 app.add_typer(rollout.app, name="rollout")

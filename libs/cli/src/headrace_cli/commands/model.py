@@ -1,4 +1,4 @@
-"""`headrace model list|show|card|alias|tag|approve|archive|delete|register|import|convert`."""
+"""`headrace model list|show|card|alias|tag|approve|archive|delete|register|import|convert|recall`."""
 
 import json
 import sys
@@ -20,6 +20,7 @@ from headrace.events.registry import (
     TagVersion,
     VersionDeleted,
 )
+from headrace_cli.commands.recall import recall
 from headrace_cli.evidence.registry import ask, entry_of, fold, me
 from headrace_cli.models.conversion import WARNING, convert
 from headrace_cli.models.mlflow import find
@@ -31,6 +32,7 @@ from headrace_cli.terminal.reasons import Reason
 from headrace_cli.terminal.render import console, instant, show, show_result
 
 app = typer.Typer(help="Models and their versions.", no_args_is_help=True)
+app.command("recall")(recall)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Version = Annotated[int, typer.Argument(min=0, max=INT32)]
 AsOf = Annotated[str | None, typer.Option(help="As of an offset of registry.facts, or an instant of append time.")]

@@ -23,8 +23,13 @@ async def opened(session: Session) -> AsyncIterator[Evidence]:
     """The session's log with its index; on stderr the progress of reading that takes more than a second."""
     settings = settings_here()
     index = DecisionIndex.open(index_path(folder_of(settings), settings.namespace), settings.decision_index_bytes)
+    spoken = Spoken()
     try:
-        await index.catch_up(session.log, session.topics, _Progress())
+        await index.catch_up(
+            session.log,
+            session.topics,
+            lambda done, total: spoken(f"indexing decisions: {done:,} of {total:,} records"),
+        )
         yield Evidence(session.log, session.topics, session.codec, session.projects, index)
     finally:
         index.close()
@@ -39,12 +44,15 @@ def folder_of(settings: Settings) -> Path:
     return cache / "headrace" / hashlib.sha256(settings.bootstrap_servers.encode()).hexdigest()[:8]
 
 
-class _Progress:
+class Spoken:
+    """Prints lines on stderr, at most one a second, and none in the first second."""
+
     def __init__(self) -> None:
         self._shown_s = time.monotonic() + _QUIET_S - _EVERY_S
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, line: str) -> None:
+        """Print a line, if it is time."""
         now_s = time.monotonic()
         if now_s - self._shown_s >= _EVERY_S:
             self._shown_s = now_s
-            print(f"indexing decisions: {done:,} of {total:,} records", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)

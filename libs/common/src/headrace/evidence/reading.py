@@ -137,6 +137,12 @@ class Evidence:
                 return changed[::-1]
         return []
 
+    async def all_routes(self, deployment: str) -> list[Message]:
+        """Every `RouteChanged` fact of a deployment, oldest first."""
+        places = await self.index.find("key", deployment, "registry.facts")
+        facts = await self.messages(places)
+        return [m for m in facts if isinstance(m.event, RouteChanged) and m.event.deployment == deployment]
+
     async def _of_unit(self, deployment: str, unit: str) -> list[Message]:
         places = await self.index.find("unit", unit)
         for last in range(len(places), max(len(places) - MOST_DECISIONS, 0), -_AT_ONCE):

@@ -144,7 +144,10 @@ class EventTable:
 
     def drop_before(self, at_s: float) -> None:
         """Drop events that became available before `at_s`."""
-        kept = self.available >= at_s
+        self.keep(self.available >= at_s)
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Drop the events where `kept` does not hold. Which origins were seen is still known."""
         self._base = {name: values[kept] for name, values in self.columns().items()}
         self._events, self._places = [], ([], [], [])
         self._made.clear()

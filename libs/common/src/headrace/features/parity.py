@@ -101,6 +101,50 @@ def parity(
     )
 
 
+def applied_values(
+    project: ProjectDefinition,
+    deployment: DeploymentDefinition,
+    tables: Tables,
+    topics: Mapping[str, str],
+    rows: Sequence[DecisionMade],
+) -> NDArray[np.float64]:
+    """The view features of decisions, each folded from the events below the offsets that it names: float64 (n,
+    features), NaN where there is no value, and for views that were not built then. `topics`: full topic name per source.
+    """
+    plans = [plan_view(project, binding.view) for binding in deployment.features]
+    if not plans:
+        return np.empty((len(rows), 0))
+    at_s = np.array([row.at_s for row in rows])
+    seen = _Logged(deployment, plans, tables, topics, rows, np.empty((len(rows), 0), np.float32), at_s)
+    found = [_fold(seen, plan) for plan in plans]
+    values = np.hstack([part.values for part in found])
+    places = np.flatnonzero(np.logical_or.reduce([part.beyond for part in found]))
+    if len(places):
+        values[places] = np.hstack([_below_limits(seen, plan, places) for plan in plans])
+    begin = 0
+    for plan in plans:
+        columns = slice(begin, begin + len(plan.view.features))
+        begin = columns.stop
+        values[[not was_built(row, plan, topics) for row in rows], columns] = np.nan
+    return values
+
+
+def was_built(row: DecisionMade, plan: ViewPlan, topics: Mapping[str, str]) -> bool:
+    """Whether a view could be looked up when a decision was made: its source had progressed, and not every feature
+    lacked a value (a view with counts always has some).
+    """
+    topic = topics[plan.view.source]
+    return any(name.rpartition("/")[0] == topic for name in row.applied) and not set(plan.feature_names) <= set(
+        row.missing
+    )
+
+
+def reach_of(plan: ViewPlan, at_s: NDArray[np.float64], feature_delay_s: float) -> tuple[float, float]:
+    """Between which instants the events lie that may count for requests at these instants."""
+    first_s, last_s = _reach(plan, at_s, feature_delay_s)
+    return float(first_s.min()), float(last_s.max())
+
+
 def _fold(seen: _Logged, plan: ViewPlan) -> AsOf:
     source = plan.view.source
     entities = [row.entities.get(plan.view.name) for row in seen.rows]

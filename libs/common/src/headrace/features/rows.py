@@ -98,6 +98,40 @@ def pin_signature(
     return Signature(tuple(columns), digest_of(tuple(columns), views_digest, *asked_for), views_digest, frame)
 
 
+def misfit(signature: Signature, bare: Signature) -> str | None:
+    """Why rows for `signature` cannot be made any more, None when they can. `bare`: the deployment's own, now.
+
+    A version fits a deployment as long as its columns are the columns of the deployment and the views behind them have
+    not changed. Otherwise a number would mean something else than the one that the version was trained on.
+
+    >>> misfit(Signature((), "a", "v1"), Signature((), "b", "v2"))
+    'its feature views have changed since it was trained'
+    """
+    had, has = [column.name for column in signature.columns], [column.name for column in bare.columns]
+    if not needs_views(signature):
+        return None if had == has[: len(had)] else "its columns are not the deployment's inputs any more"
+    if had != has:
+        odd = sorted(set(had) ^ set(has)) or ["their order"]
+        return f"its columns are not the deployment's any more: {', '.join(odd)}"
+    if signature.views_digest != bare.views_digest:
+        return "its feature views have changed since it was trained"
+    return None
+
+
+def needs_views(signature: Signature) -> bool:
+    """Whether a version sees more than the inputs of a request; one that does not survives an outage of the features."""
+    return signature.views_digest != ""
+
+
+def whole(signature: Signature, bare: Signature) -> Signature:
+    """A signature with the columns behind the inputs, which a version of inputs only does not see. `bare`: the
+    deployment's own.
+    """
+    if needs_views(signature):
+        return signature
+    return Signature((*signature.columns, *bare.columns[len(signature.columns) :]), signature.digest)
+
+
 def _pin(field: InputDefinition, vocabularies: Vocabularies) -> ColumnPin:
     return ColumnPin(field.name, tuple(vocabularies.get(field.name, ())) if field.kind == "category" else None)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from headrace.asking.fallback import steps_for
+from headrace.asking.routing import Assigned, assign
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Expired, Invalid, PredictionRequested
 from headrace.features.rows import check_inputs
@@ -16,11 +18,9 @@ from headrace.instants import why_not
 from headrace_inference.core.batch import Admitted, Case, Chain, DeploymentState, Repeat, TurnedAway
 from headrace_inference.core.contract import Inputs
 from headrace_inference.core.deadlines import MAX_DEADLINE_MS, deadline_ms_of, due_ms, lateness_ms
-from headrace_inference.core.fallback import steps_for
 from headrace_inference.core.overload import REQUESTS, why_refused
 from headrace_inference.core.repeats import AnswerWindow
 from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id, unit_of
-from headrace_inference.core.routing import Assigned, assign
 
 INSTANT = "ce_time"
 States = Mapping[str, DeploymentState]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from headrace.asking.fallback import Chosen, step_of
+from headrace.asking.routing import PREVIEW
 from headrace.step import Step
 from headrace_inference.core.batch import Case
-from headrace_inference.core.fallback import Chosen, step_of
-from headrace_inference.core.routing import PREVIEW
 
 # Versions come and go: what answered for them last is forgotten when there are too many of them.
 _MOST_KNOWN = 10_000

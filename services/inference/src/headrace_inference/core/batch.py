@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from headrace.asking.fallback import Ask, Chosen, Step
+from headrace.asking.routing import Assigned
 from headrace.events.definition import BreakerDefinition, DeploymentDefinition, ProjectDefinition
 from headrace.events.failures import Failure, InvalidScore
 from headrace.events.inference import Answer, DecisionMade, Score
 from headrace.events.registry import Route, VersionRegistered
-from headrace_inference.core.fallback import Ask, Chosen, Step
 from headrace_inference.core.request import Request
-from headrace_inference.core.routing import Assigned
 from headrace_inference.core.rows import Rows
 
 Name = tuple[str, int]

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from headrace.asking.fallback import Chosen, choose_step, passed_over
 from headrace.events.failures import Failure
 from headrace_inference.core.batch import Case, Chain, Failures
-from headrace_inference.core.fallback import Chosen, choose_step, passed_over
 
 
 def choices(cases: Sequence[Case], failures: Failures) -> list[Chosen]:

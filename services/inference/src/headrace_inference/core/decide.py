@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from headrace.asking.fallback import Ask, Chosen, answer_of
 from headrace.events.failures import Failure, NoTime, is_own
 from headrace.events.inference import DecisionMade, Invalid, Score, Served
 from headrace.events.registry import Signature
@@ -32,7 +33,6 @@ from headrace_inference.core.batch import (
 from headrace_inference.core.choosing import choices, failures_of
 from headrace_inference.core.deadlines import call_limit_s
 from headrace_inference.core.eligibility import gaps_of
-from headrace_inference.core.fallback import Ask, Chosen, answer_of
 from headrace_inference.core.request import MAX_TEXT_CHARS, Request, short_id, unit_of
 
 # By the index of a case, the bytes of a row that was made of it.

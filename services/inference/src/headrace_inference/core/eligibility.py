@@ -6,8 +6,10 @@ are missing or stale (`degrade_when`), or load must be shed.
 
 from collections.abc import Iterable, Mapping
 
+from headrace.asking.fallback import Ask
 from headrace.events.failures import Failure, RowUnfit, Shed
 from headrace.events.registry import VersionRegistered
+from headrace.features.rows import misfit, needs_views
 from headrace_inference.core.batch import (
     Admitted,
     Case,
@@ -17,10 +19,8 @@ from headrace_inference.core.batch import (
     Gathered,
     Name,
 )
-from headrace_inference.core.fallback import Ask
 from headrace_inference.core.outputs import other_label
 from headrace_inference.core.overload import BASELINE, SHADOWS
-from headrace_inference.core.rows import misfit, needs_views
 
 _NO_SHADOWS = Shed("overload: shadows do not score along")
 _NO_BASELINE = Shed("overload: the baseline is not asked")

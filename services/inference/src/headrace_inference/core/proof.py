@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import Scalar
 from headrace.events.registry import GoldenRow, Signature, VersionRegistered
-from headrace.features.rows import bare_signature
+from headrace.features.rows import bare_signature, misfit
 from headrace.features.samples import maker_of, sample
-from headrace_inference.core.rows import misfit
 
 # Drawn by the contract: enough for each sort of row, few enough for a model that takes its time.
 DRAWN_ROWS = 32

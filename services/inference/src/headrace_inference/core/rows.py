@@ -1,8 +1,4 @@
-"""Which row a version sees for a request.
-
-A version fits a deployment as long as its columns are the columns of the deployment and the views behind them have not
-changed. Otherwise a number would mean something else than the one that the version was trained on.
-"""
+"""Which row a version sees for a request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,33 +7,11 @@ import numpy as np
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import Signature
 from headrace.features.precision import gaps
-from headrace.features.rows import RowMaker, bare_signature
+from headrace.features.rows import RowMaker, bare_signature, whole
 from headrace_inference.core.contract import Contract
 
 # Versions come and go, and a handful are asked at a time: beyond so many makers all are forgotten.
 _MOST_MAKERS = 64
-
-
-def misfit(signature: Signature, bare: Signature) -> str | None:
-    """Why rows for `signature` cannot be made any more, None when they can. `bare`: the deployment's own, now.
-
-    >>> misfit(Signature((), "a", "v1"), Signature((), "b", "v2"))
-    'its feature views have changed since it was trained'
-    """
-    had, has = [column.name for column in signature.columns], [column.name for column in bare.columns]
-    if not needs_views(signature):
-        return None if had == has[: len(had)] else "its columns are not the deployment's inputs any more"
-    if had != has:
-        odd = sorted(set(had) ^ set(has)) or ["their order"]
-        return f"its columns are not the deployment's any more: {', '.join(odd)}"
-    if signature.views_digest != bare.views_digest:
-        return "its feature views have changed since it was trained"
-    return None
-
-
-def needs_views(signature: Signature) -> bool:
-    """Whether a version sees more than the inputs of a request; one that does not survives an outage of the features."""
-    return signature.views_digest != ""
 
 
 class Rows:
@@ -66,14 +40,8 @@ class Rows:
         if maker is None:
             if len(self._makers) >= _MOST_MAKERS:
                 self._makers.clear()
-            maker = self._makers[signature.digest] = RowMaker(self.deployment, self._whole(signature))
+            maker = self._makers[signature.digest] = RowMaker(self.deployment, whole(signature, self.bare))
         return maker
-
-    def _whole(self, signature: Signature) -> Signature:
-        """The signature with the columns behind the inputs, which a version of inputs only does not see."""
-        if needs_views(signature):
-            return signature
-        return Signature((*signature.columns, *self.bare.columns[len(signature.columns) :]), signature.digest)
 
     def lack(self, missing: Sequence[str], stale: Sequence[str]) -> str | None:
         """Why a request must go down to a step that needs no view; None when enough features are there and fresh."""

@@ -1,7 +1,7 @@
 """Which version a unit's traffic goes to: a pure hash of (deployment, salt, unit), the same for ever.
 
-Two headers of a request take precedence over the shares: `headrace_version` previews a version, whatever the route names, and
-`headrace_tenant` names who asks, which is looked up in the overrides of the route.
+Two headers of a request take precedence over the shares: `headrace_version` previews a version, whatever the route
+names, and `headrace_tenant` names who asks, which is looked up in the overrides of the route.
 
 Weighted rendezvous hashing (Thaler & Ravishankar 1998; logarithmic weights by Schindelhauer & Schomaker 2005): every
 version draws a number in (0, 1) for the unit, and the lowest `-ln(draw) / share` wins. When one version's share grows,
@@ -21,8 +21,8 @@ _DRAWS = 2**64
 
 
 class Assigned(NamedTuple):
-    """The version that is to answer a unit, None when there is none. `override`: `preview`, `tenant`, or "" where the shares decided;
-    `next`: the version that would have answered without a preview.
+    """The version that is to answer a unit, None when there is none. `override`: `preview`, `tenant`, or "" where the
+    shares decided; `next`: the version that would have answered without a preview.
     """
 
     version: int | None

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace_inference.core.routing import choose_version
+from headrace.asking.routing import choose_version
 
 UNITS = [f"unit-{n}" for n in range(4000)]
 

@@ -1,18 +1,19 @@
 """The fallback chain: who answers when the routed version cannot. Champion -> previous -> baseline -> prior.
 
-The step of the champion is the version that the route chose. A step that cannot answer is passed over, and the answer names the
-reason: its version failed, or a finding that is open says that it does worse than the prior. A version is in the chain only once, at its highest step.
+The step of the champion is the version that the route chose. A step that cannot answer is passed over, and the answer
+names the reason: its version failed, or a finding that is open says that it does worse than the prior. A version is in
+the chain only once, at its highest step.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headrace.asking.routing import PREVIEW, Assigned
 from headrace.events.definition import FallbackStepDefinition
 from headrace.events.failures import Failure
 from headrace.events.inference import Answer, FellBack, Refused, Score, Served
 from headrace.events.registry import Route
-from headrace_inference.core.routing import PREVIEW, Assigned
 
 CHAMPION = "champion"
 PRIOR = "prior"
@@ -29,7 +30,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Answer with the `value` of the prior, or for several classes with its `probabilities`: this needs no model and no features."""
+    """Answer with the `value` of the prior, or for several classes with its `probabilities`: this needs no model and no
+    features.
+    """
 
     value: float | None
     probabilities: tuple[float, ...] = ()
@@ -49,14 +52,17 @@ Step = Ask | Constant | Passed
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The step to take, None when no step can answer; `reason`: why every step above it was passed over ("" for none)."""
+    """The step to take, None when no step can answer; `reason`: why every step above it was passed over ("" for
+    none).
+    """
 
     step: Ask | Constant | None
     reason: str
 
 
 def steps_for(declared: Sequence[FallbackStepDefinition], route: Route | None, assigned: Assigned) -> tuple[Step, ...]:
-    """The fallback chain of one request: that of the version it was assigned to; a preview is a step above the chain it would have had.
+    """The fallback chain of one request: that of the version it was assigned to; a preview is a step above the chain it
+    would have had.
 
     >>> steps_for([], None, Assigned(9, PREVIEW, 3))
     (Ask(name='preview', version=9), Ask(name='champion', version=3))
@@ -69,7 +75,9 @@ def steps_for(declared: Sequence[FallbackStepDefinition], route: Route | None, a
 
 
 def steps_of(declared: Sequence[FallbackStepDefinition], route: Route | None, routed: int | None) -> tuple[Step, ...]:
-    """The fallback chain of one request, highest step first. `declared`: its steps below the champion; `routed`: the version that the route chose, None for none."""
+    """The fallback chain of one request, highest step first. `declared`: its steps below the champion; `routed`: the
+    version that the route chose, None for none.
+    """
     down = {found.version: found.reason for found in route.passed_over} if route is not None else {}
     steps: list[Step] = [_step(CHAMPION, routed, down)] if routed is not None else []
     for lower in declared:
