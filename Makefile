@@ -69,10 +69,11 @@ up: setup ## a local broker and all services
 down: setup ## end them
 	@$(BIN)/headrace down
 
-schemas: setup ## write schemas/events and docs/reference from the types
+schemas: setup ## write schemas/events, docs/reference and the types of the page from the types
 	@$(BIN)/python -m headrace.events.schemas
 	@$(BIN)/python -m headrace.project.reference
 	@$(BIN)/python -m headrace.hosting.metrics_reference
+	@$(BIN)/python deploy/checks/page_types.py
 
 lock: setup ## resolve dependencies anew and export the locks
 	@deploy/checks/lock.sh

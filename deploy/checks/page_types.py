@@ -11,7 +11,7 @@ from msgspec import inspect
 from headrace_console.core.documents import ALL
 
 TARGET = Path("services/console/page/src/documents.ts")
-_HEAD = "// Generated from services/console/src/headrace_console/core/documents.py by `make schemas`. Do not edit.\n"
+_HEAD = "// Generated from services/console/src/headrace_console/core/documents/ by `make schemas`. Do not edit.\n"
 _PLAIN = {
     inspect.IntType: "number", inspect.FloatType: "number", inspect.StrType: "string", inspect.BoolType: "boolean",
     inspect.NoneType: "null", inspect.AnyType: "unknown",

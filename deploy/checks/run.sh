@@ -25,6 +25,7 @@ check "import contracts" $bin/lint-imports --no-cache
 check "schemas follow the types" $bin/python -m headrace.events.schemas --check
 check "reference follows the types" $bin/python -m headrace.project.reference --check
 check "metrics page follows the catalogue" $bin/python -m headrace.hosting.metrics_reference --check
+check "types of the page follow the documents" $bin/python deploy/checks/page_types.py --check
 check "locks name every dependency" $bin/python deploy/checks/locks.py
 check "no registry host in tracked files" no_registry_host
 check "uv.lock is not tracked" no_lock_of_uv

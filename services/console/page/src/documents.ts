@@ -1,4 +1,4 @@
-// Generated from services/console/src/headrace_console/core/documents.py by `make schemas`. Do not edit.
+// Generated from services/console/src/headrace_console/core/documents/ by `make schemas`. Do not edit.
 
 /** What the page sends to `POST /api/v1/acts`. `for_s`: of a silence. */
 export interface Act {
@@ -457,12 +457,13 @@ export interface TimelineStep {
   link: string;
 }
 
-/** A minute of traffic, wall clock. `outcomes`: counts by outcome and step. `versions`: answers by version (digits). */
+/** Traffic of `width_s` seconds, wall clock: a minute, or an hour of what is older. `outcomes`: counts by outcome and step. `versions`: answers by version (digits). */
 export interface TrafficPoint {
   outcomes: Record<string, number>;
   versions: Record<string, number>;
   p50_ms: number | null;
   p99_ms: number | null;
+  width_s: number;
 }
 
 /** A version: its card (Markdown without HTML), gates, lineage and slices. */

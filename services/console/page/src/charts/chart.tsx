@@ -111,7 +111,7 @@ function options(box: HTMLElement, { picture, write, group, isFirst = false, isL
   return {
     width: box.clientWidth,
     height: box.clientHeight,
-    padding: [TOP, 8, isLast ? 0 : 8, 0],
+    padding: [TOP, 24, isLast ? 0 : 8, 0],
     legend: { show: false },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     cursor: { sync: { key: group, scales: ["x", null] }, y: false, drag: { x: false, y: false }, points: { size: 6 } },

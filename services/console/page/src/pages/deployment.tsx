@@ -73,8 +73,8 @@ function Quality({ row }: { row: DeploymentRow }): JSX.Element {
   if (!quality) return <div><dt>quality</dt><dd class="big">{UNKNOWN}</dd><dd class="soft">no window has closed</dd></div>;
   return (
     <div>
-      <dt>{quality.metric}</dt>
-      <dd class="big">{quality.value == null ? <State mark="unknown" word={quality.verdict} /> : figure(quality.value)}</dd>
+      <dt>{quality.metric || "quality"}</dt>
+      <dd class="big">{quality.value == null ? <State mark="unknown" word="UNMEASURED" /> : figure(quality.value)}</dd>
       <dd class="soft">
         {quality.value == null ? quality.why : <>{quality.limit != null && `limit ${quality.is_above ? "≥" : "≤"} ${limit(quality.limit)}, `}{count(quality.n)} labels</>}
       </dd>

@@ -115,7 +115,7 @@ const DEPLOYMENTS: readonly Column<DeploymentRow>[] = [
 export function QualityCell({ quality }: { quality: Quality | null | undefined }): JSX.Element {
   if (!quality) return <span class="soft">{UNKNOWN}</span>;
   const limit = quality.limit != null && <span class="soft"> ({quality.is_above ? "≥" : "≤"} {limitOf(quality.limit)})</span>;
-  if (quality.value == null) return <span title={quality.why}><State mark="unknown" word={quality.verdict} /> <span class="soft">{quality.why}</span></span>;
+  if (quality.value == null) return <span title={quality.why}><State mark="unknown" word="UNMEASURED" /> <span class="soft">{quality.why}</span></span>;
   return <><span class="soft">{quality.metric}</span> <span class="figure">{figure(quality.value)}</span> <Spark values={quality.spark} />{limit}</>;
 }
 

@@ -28,6 +28,9 @@ export function RecordPage({ place }: { place: string }): JSX.Element {
   );
 }
 
+/** A cause whose place is not known has an id; what has neither came from outside. */
+const Cause = ({ id }: { id: string | undefined }): JSX.Element => (id ? <Id id={id} /> : <span class="soft">none: it came from outside</span>);
+
 function Parts({ view }: { view: RecordView }): JSX.Element {
   return (
     <>
@@ -39,7 +42,7 @@ function Parts({ view }: { view: RecordView }): JSX.Element {
             ["key", <span class="wrap">{view.key}</span>],
             ["about", <EventTime at_s={view.at_s} label />],
             ["appended", <Ago at_s={view.appended_s} />],
-            ["cause", view.cause ? <Place place={view.cause} /> : <span class="soft">none: it came from outside</span>],
+            ["cause", view.cause ? <Place place={view.cause} /> : <Cause id={view.headers["ce_causationid"]} />],
           ]}
         />
       </section>

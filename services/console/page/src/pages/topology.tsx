@@ -32,7 +32,7 @@ export function Topology({ held }: { held: Held<Services> }): JSX.Element {
 const Reader = ({ edge }: { edge: Edge }): JSX.Element => (
   <span class="pair">
     <span aria-hidden="true" class="soft">→</span> {edge.reader}{" "}
-    {edge.behind_records == null ? <span class="soft" title="it keeps its place itself, not at the broker">place not known</span>
+    {edge.behind_records == null ? null // it follows the whole topic, and says no number
       : edge.behind_records > FEW ? <State mark="attention" word={`${count(edge.behind_records)} behind`} />
       : <span class="soft figure">{count(edge.behind_records)}</span>}
   </span>

@@ -32,12 +32,18 @@ test("at most five lines, the newest versions", () => {
 
 test("minutes without a report are a gap in the traffic, and fallbacks are a line of their own", () => {
   const traffic = {
-    "0": { outcomes: { served: 60 }, versions: { "2": 60 }, p50_ms: 1, p99_ms: 2 },
-    "600": { outcomes: { served: 60, "fell_back.prior": 30, refused: 30 }, versions: { "2": 60 }, p50_ms: 1, p99_ms: 2 },
+    "0": { outcomes: { served: 60 }, versions: { "2": 60 }, p50_ms: 1, p99_ms: 2, width_s: 60 },
+    "600": { outcomes: { served: 60, "fell_back.prior": 30, refused: 30 }, versions: { "2": 60 }, p50_ms: 1, p99_ms: 2, width_s: 60 },
   };
   const drawn = trafficLines(series({ traffic }), ALL);
   assert.deepEqual(drawn.x, [0, 60, 600]);
   assert.deepEqual(drawn.lines.map((line) => [line.label, line.values]), [["v2", [1, null, 1]], ["fell back", [0, null, 1]]]);
+});
+
+test("hours of traffic are rates too, and stand beside minutes without a gap", () => {
+  const hour = { outcomes: { served: 7200 }, versions: { "2": 7200 }, p50_ms: 1, p99_ms: 2, width_s: 3600 };
+  const drawn = trafficLines(series({ traffic: { "0": hour, "3600": { ...hour, versions: { "2": 60 }, width_s: 60 } } }), ALL);
+  assert.deepEqual([drawn.x, drawn.lines[0]?.values], [[0, 3600], [2, 1]]);
 });
 
 test("in a replay a mark of event time is placed on the wall clock by its wall instant only", () => {

@@ -1,6 +1,6 @@
 // The charts of a deployment on one time axis. Windows live in event time and traffic in wall time: where the two clocks
 // are together (production), one axis has all; in a replay each clock has its own, and says so.
-import type { Series, SeriesMark } from "../documents";
+import type { Series, SeriesMark, TrafficPoint } from "../documents";
 
 export type Line = { label: string; version: number | null; values: (number | null)[]; isDashed?: boolean };
 export type Drawn = { x: number[]; lines: Line[] };
@@ -58,21 +58,33 @@ export function windowLine(series: Series, label: string, read: (at: number) => 
   return { x, lines: [{ label, version: null, values: x.map((at) => read(at) ?? null) }] };
 }
 
-/** Minutes of traffic with gaps where no minute is: a service that was silent is not drawn as if it had answered. */
-function minutes(series: Series, range: Range): number[] {
+// A report may be late by as much without being a gap.
+const LATE_S = 90;
+const MINUTE = 60;
+
+/** Instants of traffic (of its minutes; of hours, further back) with gaps where nothing was reported: a service that was silent is
+ * not drawn as if it had answered. */
+function reported(series: Series, range: Range): number[] {
   const x = instants(series.traffic).filter((at) => at >= range.from && at <= range.to);
-  return x.flatMap((at, index) => (index > 0 && at - (x[index - 1] ?? at) > 150 ? [(x[index - 1] ?? at) + 60, at] : [at]));
+  const endOf = (at: number): number => at + (series.traffic[at]?.width_s ?? MINUTE);
+  return x.flatMap((at, index) => {
+    const end = index > 0 ? endOf(x[index - 1] ?? at) : at;
+    return at - end > LATE_S ? [end, at] : [at];
+  });
 }
+
+/** Of a count in a point of traffic, per second. */
+const perSecond = (n: number, point: TrafficPoint): number => n / (point.width_s || MINUTE);
 
 /** Answers per second by version, and those that no model gave. */
 export function trafficLines(series: Series, range: Range): Drawn {
-  const x = minutes(series, range);
+  const x = reported(series, range);
   const points = x.map((at) => series.traffic[at]);
   const versions = shownVersions(points.flatMap((point) => Object.keys(point?.versions ?? {}))).slice(-(MOST_LINES - 1));
   const lines: Line[] = versions.map((version) => ({
-    label: `v${version}`, version, values: points.map((point) => (point ? (point.versions[version] ?? 0) / 60 : null)),
+    label: `v${version}`, version, values: points.map((point) => (point ? perSecond(point.versions[version] ?? 0, point) : null)),
   }));
-  const fell = points.map((point) => (point ? fellBack(point.outcomes) / 60 : null));
+  const fell = points.map((point) => (point ? perSecond(fellBack(point.outcomes), point) : null));
   if (fell.some((value) => value)) lines.push({ label: "fell back", version: null, values: fell, isDashed: true });
   return { x, lines };
 }
@@ -83,7 +95,7 @@ export function fellBack(outcomes: Record<string, number>): number {
 }
 
 export function latencyLines(series: Series, range: Range): Drawn {
-  const x = minutes(series, range);
+  const x = reported(series, range);
   const points = x.map((at) => series.traffic[at]);
   return {
     x,
