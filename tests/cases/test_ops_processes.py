@@ -35,11 +35,17 @@ from headrace.project.applied import Projects
 from headrace_broker import free_port
 from headrace_cli.installation.children import last_line
 
-SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer")
+SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer", "console")
 
 
 def _started(service: str, bootstrap: str, **environ: str) -> subprocess.Popen[str]:
-    given = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": bootstrap, "HEADRACE_GATEWAY_PORT": "0", **environ}
+    given = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "HEADRACE_GATEWAY_PORT": "0",
+        "HEADRACE_CONSOLE_PORT": "0",
+        **environ,
+    }
     command = [sys.executable, "-m", f"headrace_{service}"]
     # NB: SIGTERM is blocked until the process listens for it, as by the supervisor.
     return subprocess.Popen(

@@ -3,10 +3,16 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from headrace.events.inference import DecisionMade, Score, Served
+from headrace.events.ops import DeploymentTraffic
 from headrace.events.registry import AliasMoved, Route, RouteChanged
+from headrace.hosting.alerts import Alarm, fire
+from headrace.latency import BUCKETS
 
 Scene = Any
+ACT = {"X-Headrace-Act": "1"}
 Page = Any
 
 
@@ -44,3 +50,95 @@ async def test_a_decision_is_found_and_explained(scene: Scene) -> None:
     assert (found.json()["request_id"], found.json()["place"]) == ("r1", "inference.decisions/0/0")
     assert [(hit["kind"], hit["link"]) for hit in hits] == [("unit", "/deployments/delay/decisions/AA-1")]
     assert missing.status_code == 404
+
+
+async def test_a_page_that_was_away_gets_what_changed_meanwhile_and_then_goes_on(scene: Scene, page: Page) -> None:
+    async with scene.running() as client:
+        await page.follow(client, "alerts,now", lambda p: len(p.values) == 2)
+        before = page.last
+        await page.follow(client, "alerts,now", lambda p: bool(p.as_of))
+        page.names.clear()
+        scene.append("alerts", "f1", fire(Alarm("BreakerOpen", {"deployment": "delay"}, "critical", "open", "c"), 1.0))
+        await page.follow(client, "alerts,now", lambda p: p.values["alerts"]["alerts"])
+        assert "snapshot" not in page.names
+        page.last = "other-" + before.rpartition("-")[2]
+        page.names.clear()
+        await page.follow(client, "alerts,now", lambda p: len(p.names) >= 2)
+    assert page.names[:2] == ["snapshot", "snapshot"]
+
+
+async def test_streams_end_at_once_when_the_service_stops(scene: Scene) -> None:
+    ended = asyncio.Event()
+
+    async def follow(client: Any, is_open: asyncio.Event) -> None:
+        async with client.stream("GET", "/api/v1/live?documents=now") as answer:
+            async for _ in answer.aiter_lines():
+                is_open.set()
+        ended.set()
+
+    is_open = asyncio.Event()
+    async with scene.running() as client:
+        following = asyncio.create_task(follow(client, is_open))
+        await is_open.wait()
+        began_s = asyncio.get_running_loop().time()
+    await following
+    assert ended.is_set()
+    assert asyncio.get_running_loop().time() - began_s < 3.0
+
+
+@pytest.mark.parametrize(
+    "keys", ["", "nothing", "now,nothing", "version/d", ",".join(f"deployment/d{n}" for n in range(17))]
+)
+async def test_what_is_no_document_is_refused(scene: Scene, keys: str) -> None:
+    async with scene.running() as client:
+        answer = await client.get("/api/v1/live", params={"documents": keys})
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
+
+
+async def test_a_record_is_shown_at_its_place(scene: Scene) -> None:
+    async with scene.running() as client:
+        found = (await client.get("/api/v1/records/project.definitions/0/0")).json()
+        statuses = [
+            (await client.get(f"/api/v1/records/{place}")).status_code
+            for place in ("project.definitions/0/9", "nothing/0/0", "project.definitions/0", "project.definitions/7/0")
+        ]
+    assert (found["place"], found["type"], found["value"]["name"]) == (
+        "project.definitions/0/0",
+        "project.applied",
+        "p",
+    )
+    assert statuses == [404] * 4
+
+
+async def test_the_page_and_its_files_have_their_headers(scene: Scene) -> None:
+    async with scene.running() as client:
+        page = await client.get("/deployments/delay")
+        again = await client.get("/", headers={"If-None-Match": page.headers["etag"]})
+        missing = await client.get("/assets/nothing.js")
+        wrong = [
+            await client.get("/api/v2"),
+            await client.get("/api/v1/nothing"),
+            await client.put("/", headers=ACT, json={}),
+        ]
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert (page.headers["cache-control"], again.status_code, missing.status_code) == ("no-cache", 304, 404)
+    assert [answer.status_code for answer in wrong] == [404, 404, 405]
+
+
+async def test_traffic_that_inference_reports_is_in_the_table(scene: Scene) -> None:
+    async with scene.running() as client, asyncio.timeout(20):
+        scene.report("inference", traffic={"delay": DeploymentTraffic({"served": 0}, {}, (0,) * BUCKETS)})
+        served = 0
+        while True:
+            served += 10
+            scene.report(
+                "inference",
+                traffic={"delay": DeploymentTraffic({"served": served}, {"1": served}, (served, *[0] * (BUCKETS - 1)))},
+                started_s=1.0,
+            )
+            row = (await client.get("/api/v1/documents/now")).json()["value"]["deployments"]["delay"]
+            if row["answers_per_s"]:
+                break
+            await asyncio.sleep(0.1)
+    assert row["outcomes"].keys() == {"served"}
+    assert 0 < row["p99_ms"] <= 5.0

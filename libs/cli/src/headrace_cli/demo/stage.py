@@ -14,11 +14,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
+from headrace.hosting.settings import Settings
 from headrace.log.views import View
 from headrace_broker import free_port
 from headrace_broker.jars import kafka_jars
 from headrace_cli.demo.narration import TOPICS, Narration
 from headrace_cli.installation.local import Local, refuse_running
+from headrace_cli.installation.services import console_address
 from headrace_cli.projects.apply import apply_project
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
@@ -61,7 +63,10 @@ class Stage:
         self.workers = Workers(local.pids)
         process = local.start(free_port(), fresh=fresh)
         with self.console.status("starting a real Kafka and eight services"):
-            return await local.await_started(process)
+            state = await local.await_started(process)
+        address = console_address(Settings.load(), state)
+        self.console.print(f"watch it as it happens: [bold]{address}[/]", highlight=False, soft_wrap=True)
+        return state
 
     async def apply(self, session: Session, reference: str) -> None:
         """Apply a project, and wait until this session knows it."""
