@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.e2e.commands import Shell
@@ -121,6 +122,32 @@ def test_http_answers_the_same_as_kafka(shell: Shell) -> None:
     assert outputs["probabilities"] == shell.json("predict", "my-model", *IRIS)["answer"]["score"]["probabilities"]
 
 
+def test_the_console_shows_what_happened_and_explains_it(shell: Shell) -> None:
+    address = f"http://127.0.0.1:{shell.state['services']['console']['page_port']}/api/v1"
+
+    def read(path: str) -> Any:
+        with urllib.request.urlopen(f"{address}/{path}", timeout=20) as response:
+            return json.load(response)
+
+    asked = shell.json("predict", "my-model", *IRIS)
+    shell.until(lambda: read("documents/now")["value"]["deployments"]["my-model"]["answers_per_s"])
+    row = read("documents/now")["value"]["deployments"]["my-model"]
+    assert (row["champion"], row["mark"], set(row["outcomes"])) == (1, "ok", {"served"})
+    shell.until(
+        lambda: (
+            read("documents/services")["value"]["instances"].keys() >= {"console/console-1", "inference/inference-1"}
+        )
+    )
+    (hit,) = [found for found in read(f"find?q={asked['request_id']}") if found["kind"] == "decision"]
+    assert hit["link"] == f"/deployments/my-model/decisions/{asked['request_id']}"
+    explained = read(f"decisions/my-model/{asked['request_id']}")
+    assert explained["row"]["sepal_length"] == pytest.approx(5.1)
+    assert read(f"records/{explained['why'][-1]['place']}")["type"] == "register.version"
+    (episode,) = read("documents/timeline/my-model")["value"]["episodes"].values()
+    for step in episode["steps"].values():
+        assert read(f"records/{step['place']}")["type"] == step["kind"]
+
+
 def test_a_missing_input_gets_a_decision_that_names_it_and_a_script_sees_that_it_failed(shell: Shell) -> None:
     ran = shell.run("predict", "my-model", *IRIS[1:], "--json")
     answer = json.loads(ran.stdout)["answer"]
@@ -148,7 +175,7 @@ def test_wrong_words_get_one_sentence_with_the_way_out(shell: Shell) -> None:
 
 def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_record_is_handled(shell: Shell) -> None:
     shell.json("apply", "flights")
-    shell.until(lambda: [row["ready"] for row in shell.json("status")["services"]] == [True] * 7)
+    shell.until(lambda: [row["ready"] for row in shell.json("status")["services"]] == [True] * 8)
     mark = secrets.token_bytes(4)
     for topic in INPUTS:
         send(shell, topic, b"\xc1" + mark)
