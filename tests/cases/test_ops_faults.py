@@ -167,7 +167,7 @@ def test_up_that_cannot_start_a_service_names_it_its_reason_and_its_log_and_exit
     installation.environ["HEADRACE_API_KEYS_FILE"] = "/no/such/file"
     code, output, _ = installation.run("up", "--port", str(free_port()))
     assert code == 1
-    assert "7 of 8 services are ready" in output
+    assert "6 of 8 services are ready" in output
     assert "gateway: " in output
     assert "ended with 2: wrongly configured" in output
     assert "/no/such/file" in output

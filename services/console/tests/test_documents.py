@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from services.console.tests.known import DAY_S, NOW_S, Known
 
@@ -21,12 +22,27 @@ from headrace.events.registry import (
 )
 from headrace.events.training import RetrainRequested, TrainingProgressed
 from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.log.topics import Topics
+from headrace.project import FeatureView, Mean, Project, Source
+from headrace.project.compile import compile_project
+from headrace.testing.history import History
 from headrace.testing.registry import version_of
+from headrace_console.adapters.following import seen_of
 
 CANARY = RolloutDefinition("canary", shares=(0.01, 0.25, 1.0), min_decisions=100, shadow_first_s=60.0, min_cycles=14)
 STARTED = RolloutStarted("d", "r1", 2, "canary", "better", CANARY, 1, "anna")
 LEVEL = Evidence("level", "label", "INCONCLUSIVE", -0.006, 0.01, "about 5 days to go", 900, 9)
 ERRORS = Evidence("errors", "guardrail", "PASS", 0.0, 0.02, "", 40)
+
+
+class Landing(msgspec.Struct):
+    carrier: str
+    late: float
+    at: float
+
+
+LANDINGS = Source("landings", event=Landing, event_time="at", key="carrier")
+CARRIER = FeatureView("carrier", source=LANDINGS, entity="carrier", features={"late_3h": Mean("late", window="3h")})
 
 
 def rolling(*facts: Any) -> Known:
@@ -124,7 +140,7 @@ def test_a_route_names_every_version_with_its_roles() -> None:
 
 def test_a_training_that_runs_is_shown() -> None:
     known = Known().champion().take("training.facts", TrainingProgressed("d", "run", "fit", 0.4))
-    assert known.document("deployment/d")["degraded"] == "training: fit, 40%"
+    assert known.document("deployment/d")["training"] == "training: fit, 40%"
 
 
 def test_nobody_knows_a_deployment_that_was_never_there() -> None:
@@ -224,3 +240,36 @@ def test_an_instance_has_its_rate_and_falls_silent() -> None:
 
 def test_an_instance_that_ended_on_purpose_is_not_shown() -> None:
     assert Known().report("inference").report("inference", stopping=True).document("services")["instances"] == {}
+
+
+def test_the_timeline_is_one_episode_from_the_drift_to_the_switch() -> None:
+    known, history, topics = Known(), History(), Topics.load()
+    history.drift_to_switch()
+    for message in history.messages:
+        known.world.take(seen_of(message, topics))
+        known.world.take_cause(message)
+    found = known.document("timeline/d")
+    (episode,) = found["episodes"].values()
+    kinds = [step["kind"] for step in sorted(episode["steps"].values(), key=lambda step: step["order"])]
+    assert (kinds[0], "rollout.completed" in kinds, episode["mark"]) == ("finding.opened", True, "ok")
+    assert (episode["mttd_s"], found["median_mttd_s"]) == (7200.0, 7200.0)
+    assert all(step["place"].count("/") == 2 and ".v1/" not in step["place"] for step in episode["steps"].values())
+    links = {step["link"] for step in episode["steps"].values()}
+    assert "/deployments/d/findings/d-f2" in links
+    assert known.document("finding/d/d-f2")["episode"] == next(iter(found["episodes"]))
+
+
+def test_sources_and_views_show_freshness_and_what_is_missing() -> None:
+    known = Known().champion().window(missing_share=0.2)
+    known.report(
+        "feature",
+        newest_event_s={"landings/0": 5.0, "landings/1": 9.0},
+        lag={"events.landings.v1/0": 4},
+        late={"landings/0": 3},
+    )
+    project = Project("p", [], sources=[LANDINGS], views=[CARRIER])
+    found = known.apply(compile_project(project)).document("features")
+    row, view = found["sources"]["p/landings"], found["views"]["p/carrier"]
+    assert (row["newest_event_s"], row["behind_records"], row["late"], row["mark"]) == (9.0, 4, 3, "ok")
+    assert (view["entity"], view["features"]) == ("carrier", {"late_3h": "mean of late over 3 h"})
+    assert Known().apply(compile_project(project)).document("features")["sources"]["p/landings"]["mark"] == "unknown"

@@ -88,7 +88,7 @@ export interface DecisionView {
   why: (TimelineStep)[];
 }
 
-/** A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`. */
+/** A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`. `degraded`: why a fallback answers. `training`: what a run is doing now. Both are "" otherwise. */
 export interface Deployment {
   row: DeploymentRow;
   unit: string;
@@ -104,6 +104,7 @@ export interface Deployment {
   versions: Record<string, VersionRow>;
   findings: Record<string, FindingRow>;
   degraded: string;
+  training: string;
   offers: (Offer)[];
 }
 
@@ -412,7 +413,7 @@ export interface SourceRow {
   newest_event_s: number | null;
   behind_records: number;
   late: number;
-  repeated: number;
+  repeated: number | null;
   building_share: number | null;
   silent_s: number | null;
 }

@@ -143,7 +143,8 @@ def document(world: World, name: str, now_s: float) -> Deployment | None:
         rollout=rollouts.view_of(name, entry, story, verdict, offers),
         versions={str(version): _version(world, name, version) for version in newest},
         findings={row.id: row for row in found},
-        degraded=degraded_of(world.reports, name, now_s) or world.trainings.running(name),
+        degraded=degraded_of(world.reports, name, now_s),
+        training=world.trainings.running(name),
         offers=(*deployment_offers(name, entry), *(offers if entry.rollout is None else ())),
     )
 

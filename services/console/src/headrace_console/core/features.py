@@ -56,7 +56,7 @@ def _source(name: str, project: str, reports: list[HealthReported], *, is_stoppe
     behind = sum(sum(_of(name, report.lag).values()) for report in reports)
     late = sum(sum(_of(name, report.late).values()) for report in reports)
     mark: Mark = "unknown" if not reports else "attention" if is_stopped else "ok" if newest else "unknown"
-    return SourceRow(name, project, mark, max(newest, default=None), behind, late, 0)
+    return SourceRow(name, project, mark, max(newest, default=None), behind, late, None)
 
 
 def _of(source: str, figures: Mapping[str, T]) -> dict[str, T]:

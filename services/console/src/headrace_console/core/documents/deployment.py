@@ -99,7 +99,9 @@ class FindingRow(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`."""
+    """A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`.
+    `degraded`: why a fallback answers. `training`: what a run is doing now. Both are "" otherwise.
+    """
 
     row: DeploymentRow
     unit: str
@@ -115,4 +117,5 @@ class Deployment(msgspec.Struct, frozen=True):
     versions: dict[str, VersionRow] = {}
     findings: dict[str, FindingRow] = {}
     degraded: str = ""
+    training: str = ""
     offers: tuple[Offer, ...] = ()

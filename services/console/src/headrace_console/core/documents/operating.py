@@ -87,7 +87,7 @@ class SourceRow(msgspec.Struct, frozen=True):
     newest_event_s: float | None
     behind_records: int
     late: int
-    repeated: int
+    repeated: int | None
     building_share: float | None = None
     silent_s: float | None = None
 
