@@ -5,8 +5,6 @@ import re
 from importlib import resources
 from pathlib import Path
 
-import jinja2
-
 from headrace.errors import Misconfigured
 
 FILES = ("__init__.py", "project.py", "train.py", "README.md")
@@ -14,6 +12,8 @@ FILES = ("__init__.py", "project.py", "train.py", "README.md")
 
 def write_project(name: str, folder: Path) -> Path:
     """Write `folder/name`. Raises `Misconfigured` for a name that Python cannot import, and for a folder that exists."""
+    import jinja2  # late: every other command would wait for it
+
     package = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or keyword.iskeyword(package):
         raise Misconfigured(f"a project's name is lower-case letters, digits and dashes, got {name!r}")

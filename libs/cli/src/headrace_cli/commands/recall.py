@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import msgspec
-import polars as pl
 import typer
 
 from headrace.errors import Misconfigured
@@ -22,13 +21,13 @@ from headrace_cli.terminal.render import show_result
 
 COLUMNS = tuple(field.name for field in msgspec.structs.fields(Recalled))
 _TYPES = {
-    "partition": pl.Int64,
-    "offset": pl.Int64,
-    "new_version": pl.Int64,
-    "value": pl.Float64,
-    "new_value": pl.Float64,
+    "partition": "Int64",
+    "offset": "Int64",
+    "new_version": "Int64",
+    "value": "Float64",
+    "new_value": "Float64",
+    "flips": "Boolean",
 }
-_FLAGS = {"flips": pl.Boolean}
 
 
 def recall(
@@ -86,14 +85,20 @@ def written(path: Path) -> Iterator[Any]:
         with scratch.open("w", newline="", encoding="utf-8") as opened_file:
             yield _adder(opened_file)
         if path.suffix.lower() == ".parquet":
-            packed = path.with_name(f".{path.name}.packed")
-            schema = {name: _TYPES.get(name) or _FLAGS.get(name) or pl.String for name in COLUMNS}
-            pl.scan_csv(scratch, schema=schema).sink_parquet(packed)
-            packed.replace(path)
+            _pack(scratch, path)
         else:
             scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _pack(scratch: Path, path: Path) -> None:
+    import polars as pl  # late: it slows down every other command by a third of a second
+
+    packed = path.with_name(f".{path.name}.packed")
+    schema = {name: getattr(pl, _TYPES.get(name, "String")) for name in COLUMNS}
+    pl.scan_csv(scratch, schema=schema).sink_parquet(packed)
+    packed.replace(path)
 
 
 def _adder(file: IO[str]) -> Any:
