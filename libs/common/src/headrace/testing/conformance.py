@@ -143,6 +143,21 @@ class LogConformance:
         await reader.close()
         await producer.close()
 
+    async def test_a_reader_that_fetches_little_at_once_reads_a_large_value_and_all_others(self, log: Log) -> None:
+        topic = await make_topic(log)
+        tp = TopicPartition(topic, 0)
+        producer = await log.producer()
+        await producer.send(outs(topic, b"a"))
+        await producer.send(outs(topic, b"b" * 10_000))
+        await producer.send(outs(topic, b"c"))
+        reader = await log.reader([tp], {tp: 0}, fetch_bytes=100)
+        sizes: list[int] = []
+        while len(sizes) < 3:
+            sizes += [len(record.value or b"") for record in await reader.fetch(5.0, 1)]
+        assert sizes == [1, 10_000, 1]
+        await reader.close()
+        await producer.close()
+
     async def test_an_instant_gives_the_first_record_appended_then(self, log: Log) -> None:
         topic = await make_topic(log)
         tp = TopicPartition(topic, 0)
