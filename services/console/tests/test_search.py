@@ -41,3 +41,13 @@ def test_a_document_is_as_old_as_the_oldest_that_it_rests_on() -> None:
 @pytest.mark.parametrize("text", ["", "a/b/c", "a/0", "a/0/0/0", "../etc/0/0", "a/-1/0", "a/0/" + "9" * 30, "a/٣/0"])
 def test_what_is_no_place_is_none(text: str) -> None:
     assert read_place(text) is None
+
+
+def test_who_asks_for_what_is_not_there_leaves_nothing_behind() -> None:
+    known = Known()
+    for number in range(50):
+        for kind in ("deployment", "series", "timeline"):
+            assert known.document(f"{kind}/nobody-{number}") is None
+        assert known.document(f"version/nobody-{number}/1") is known.document(f"finding/nobody-{number}/f") is None
+    assert known.world.releases.stories == {}
+    assert known.world.names() == ["d"]

@@ -1,4 +1,4 @@
-"""The HTTP app: which path and method lead to which answer. See `docs/guides/console.md` for what each means."""
+"""The HTTP app: which path and method lead to which answer. The README of the service lists them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

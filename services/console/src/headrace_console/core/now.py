@@ -22,8 +22,8 @@ from headrace_console.core.world import World
 
 # What was read longer ago than this is not the present.
 STALE_S = 10.0
-# Rows whose traffic is quiet are looked at again so often, since a minute moves on.
-ROW_S = 60.0
+# Rows are looked at again so often although nothing changed: a minute moves on, a silence ends.
+ROW_S = 15.0
 _Row = tuple[tuple[int, ...], float, dict[str, Any], str]
 
 
@@ -47,7 +47,7 @@ class Table:
         return found
 
     def _row(self, world: World, name: str, now_s: float) -> _Row:
-        count = world.count(f"deployment/{name}", f"windows/{name}", f"traffic/{name}")
+        count = world.count(f"deployment/{name}", f"windows/{name}", f"traffic/{name}", "alerts")
         known = self._rows.get(name)
         if known is not None and known[0] == count and now_s - known[1] < ROW_S:
             return known

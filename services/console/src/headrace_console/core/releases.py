@@ -76,8 +76,8 @@ class Releases:
         return self.fold.state.entry(deployment)
 
     def story(self, deployment: str) -> Story:
-        """The story of a deployment."""
-        return self.stories.setdefault(deployment, Story())
+        """The story of a deployment; an empty one where nothing is known."""
+        return self.stories.get(deployment) or Story()
 
     def take(self, seen: Seen) -> str:
         """Take a fact or a verdict. Returns the deployment that it concerns, "" for none."""
@@ -87,7 +87,7 @@ class Releases:
         deployment = getattr(event, "deployment", "")
         if not deployment or isinstance(event, CommandRefused):
             return ""
-        story = self.story(deployment)
+        story = self.stories.setdefault(deployment, Story())
         if isinstance(event, VersionRegistered):
             # NB: rows and profiles are long, and no document shows them.
             event = msgspec.structs.replace(event, golden=(), profile={})
@@ -100,7 +100,7 @@ class Releases:
         self.verdicts[verdict.rollout] = verdict
         while len(self.verdicts) > VERDICTS_KEPT:
             del self.verdicts[next(iter(self.verdicts))]
-        story = self.story(verdict.deployment)
+        story = self.stories.setdefault(verdict.deployment, Story())
         if story.history_of != verdict.rollout:
             story.history, story.history_of = {}, verdict.rollout
         if verdict.has_clock:
