@@ -138,6 +138,42 @@ async def test_a_search_is_in_the_address(scene: Scene, browser: Browser) -> Non
         assert page.url.endswith("/")
 
 
+async def test_a_deployment_is_found_by_keyboard_alone(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/")
+        await settled(page)
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("dela")
+        await expect(page.get_by_role("dialog").get_by_role("option", name="delay").first).to_be_visible()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_be_focused()
+        assert page.url.endswith("/deployments/delay")
+
+
+async def test_rows_keep_their_place_while_somebody_looks(scene: Scene, browser: Browser) -> None:
+    scene.open_finding()
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/")
+        await page.locator(".needs tbody tr").first.hover()
+        scene.alert("firing")
+        fresh = page.get_by_role("button", name="1 new thing: show")
+        await expect(fresh).to_be_visible()
+        await expect(page.locator(".needs tbody tr")).to_have_count(1)
+        await fresh.click()
+        await expect(page.locator(".needs tbody tr").first).to_contain_text("ranking fell")
+
+
+async def test_a_chosen_theme_is_kept(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/")
+        await page.get_by_role("button", name="dark").click()
+        await page.reload()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 24)"
+
+
 async def test_a_lost_connection_says_so_at_once(scene: Scene, browser: Browser) -> None:
     async with scene.running() as stop, tab(browser, scene.url, is_cut=True) as page:
         await page.goto("/")

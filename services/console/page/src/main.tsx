@@ -5,6 +5,7 @@ import "./style/parts.css";
 import "./style/pages.css";
 import { effect } from "@preact/signals";
 import { type JSX, render } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { ShutOut } from "./frame/sign_in";
 import { Top } from "./frame/top";
 import { route } from "./live/address";
@@ -28,6 +29,12 @@ function Page(): JSX.Element {
   const at = route.value;
   // A key per thing: what one deployment's page remembers is not shown on another's.
   const key = Object.values(at).join("/");
+  const before = useRef(key);
+  useEffect(() => {
+    // The reader of another page starts at its heading; that of the first one where the browser lets him start.
+    if (before.current !== key) document.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
+    before.current = key;
+  }, [key]);
   switch (at.page) {
     case "now": return <NowPage />;
     case "deployment": return <DeploymentPage key={key} name={at.name} />;

@@ -57,7 +57,7 @@ function FindDialog(): JSX.Element {
       <ul id="hits" role="listbox" aria-label="Found">
         {found.value.map((hit, index) => (
           <li key={hit.link + hit.text} id={`hit-${index}`} role="option" aria-selected={index === at.value} onClick={() => choose(hit)} onPointerMove={() => (at.value = index)}>
-            <span class="soft kind">{hit.kind}</span> <span>{hit.text}</span> <span class="soft">{hit.detail}</span>
+            <span class="soft kind">{hit.kind}</span> <span>{hit.text}</span> <span class="soft">{hit.detail.replaceAll("_", " ")}</span>
           </li>
         ))}
       </ul>

@@ -16,13 +16,12 @@ function read(): void {
   });
 }
 
-/** Goes to another page; the reader starts at its heading. */
+/** Goes to another page. */
 export function go(to: string): void {
   if (to === location.pathname + location.search) return;
   history.pushState(null, "", to);
   read();
   scrollTo(0, 0);
-  requestAnimationFrame(() => document.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true }));
 }
 
 /** Writes a filter into the address, without a step in the history. */

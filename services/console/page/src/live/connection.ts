@@ -8,8 +8,8 @@ import { type Change, documentOf, keepOnly, onAsOf, take } from "./store";
 export type Link = { state: "connecting" } | { state: "live" } | { state: "lost"; since_s: number };
 export const link = signal<Link>({ state: "connecting" });
 
-// As many updates as eyes can follow; more come in one.
-const LEAST_GAP_MS = 250;
+// Numbers that change faster than they can be read are no use: what comes meanwhile is drawn in one.
+const LEAST_GAP_MS = 500;
 // The console says something each second: silence is a lost connection that nobody has noticed yet.
 const MOST_SILENCE_S = 5;
 

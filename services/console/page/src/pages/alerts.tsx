@@ -3,7 +3,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import type { AlertRow, Alerts, SilenceRow } from "../documents";
 import { documentOf, type Held } from "../live/store";
-import { Command, Place } from "../parts/copy";
+import { Command, Place, Runbook } from "../parts/copy";
 import { Ago } from "../parts/instant";
 import { List } from "../parts/list";
 import { Offers } from "../parts/offers";
@@ -52,7 +52,7 @@ const FIRING: readonly Column<AlertRow>[] = [
   { key: "since", head: "since", cell: (row) => <Ago at_s={row.starts_s} /> },
   {
     key: "ways", head: "ways out",
-    cell: (row) => <span class="ways">{row.runbook && <a href={row.runbook} target="_blank" rel="noreferrer">runbook</a>}<Offers offers={row.offers} />{row.command && <Command text={row.command} />}</span>,
+    cell: (row) => <span class="ways"><Runbook to={row.runbook} /><Offers offers={row.offers} />{row.command && <Command text={row.command} />}</span>,
   },
   RECORD,
 ];

@@ -3,7 +3,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import type { Finding, Segment } from "../documents";
 import { documentOf, type Held } from "../live/store";
-import { Place } from "../parts/copy";
+import { Place, Runbook } from "../parts/copy";
 import { Facts, sorted } from "../parts/facts";
 import { EventTime } from "../parts/instant";
 import { Panel, Shown } from "../parts/panel";
@@ -51,7 +51,7 @@ function What({ value }: { value: Finding }): JSX.Element {
         value.window_from_s != null && value.window_to_s != null && ["window", <><EventTime at_s={value.window_from_s} label /> to <EventTime at_s={value.window_to_s} /></>],
         ["resolved", row.resolved_at_s == null ? <>not yet{value.back_at != null && <span class="soft">; it is when the figure is back at {limit(value.back_at)}</span>}</> : <><EventTime at_s={row.resolved_at_s} label />{value.resolved && `: ${value.resolved}`}</>],
         ["what followed", <a href={`${href.timeline(value.deployment)}${value.episode && `#${encodeURIComponent(value.episode)}`}`}>timeline of {value.deployment}</a>],
-        value.runbook && ["runbook", <a href={value.runbook} target="_blank" rel="noreferrer">what to do</a>],
+        value.runbook && ["runbook", <Runbook to={value.runbook} />],
       ]}
     />
   );

@@ -5,7 +5,7 @@ import type { DeploymentRow, Need, Quality } from "../documents";
 import { parameter, setParameter } from "../live/address";
 import { staleness } from "../live/clock";
 import { now } from "../live/store";
-import { Command } from "../parts/copy";
+import { Command, Runbook } from "../parts/copy";
 import { Ago, Instant } from "../parts/instant";
 import { Offers } from "../parts/offers";
 import { Panel } from "../parts/panel";
@@ -63,7 +63,7 @@ const NEEDS: readonly Column<Need>[] = [
     cell: (need) => (
       <span class="ways">
         <a href={need.link}>explain</a>
-        {need.runbook && <a href={need.runbook} target="_blank" rel="noreferrer">runbook</a>}
+        <Runbook to={need.runbook} />
         <Offers offers={need.offers} />
       </span>
     ),

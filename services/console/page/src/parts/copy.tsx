@@ -24,6 +24,12 @@ export function Command({ text }: { text: string }): JSX.Element {
 /** The page shows the beginning, the style cuts the rest: what is selected and copied is the whole. */
 export const Id = ({ id }: { id: string }): JSX.Element => <code class="id" title={id}>{id}</code>;
 
+/** What to do about it: a link, or the path of a document of the repository. */
+export function Runbook({ to }: { to: string }): JSX.Element | null {
+  if (!to) return null;
+  return /^https?:/.test(to) ? <a href={to} target="_blank" rel="noreferrer">runbook</a> : <span class="soft runbook" title="runbook">{to}</span>;
+}
+
 /** A link to the record at a place; nothing where there is none. */
 export function Place({ place, word }: { place: string; word?: string }): JSX.Element | null {
   if (!place) return null;

@@ -41,10 +41,8 @@ function useHeldOrder(wanted: ReadonlySignal<string[]>, key: string): { order: s
   const isLookedAt = useSignal(false);
   const shown = useRef<{ key: string; order: string[] }>({ key, order: [] });
   const releases = useSignal(0);
-  const current = useComputed(() => {
-    void releases.value;
-    return wanted.value;
-  }).value;
+  const current = wanted.value;
+  void releases.value; // shown anew when the person has asked for what is new
   if (!isLookedAt.value || shown.current.key !== key || !shown.current.order.length) shown.current = { key, order: current };
   const kept = held(shown.current.order, current);
   return {
