@@ -41,6 +41,14 @@ def test_what_is_older_than_three_hours_is_shown_by_the_hour(tmp_path: Path) -> 
     history.close()
 
 
+def test_traffic_of_another_log_is_dropped(tmp_path: Path) -> None:
+    for source, found in (("a", []), ("a", [(MINUTE, {"d": 5})]), ("b", [])):
+        history = History(tmp_path / "h.sqlite", source)
+        assert history.answers(0) == found
+        history.add(MINUTE, {"d": amount(5)})
+        history.close()
+
+
 def test_what_is_too_old_is_dropped() -> None:
     history = History(None)
     history.add(MINUTE - 8 * 1440, {"d": amount(1)})

@@ -74,7 +74,7 @@ class ConsoleService:
 
 async def build(context: Context) -> Sequence[Runnable]:
     """The console of a process. Raises `Misconfigured` for an address or keys that cannot be used."""
-    settings = context.settings
+    settings, health_topic = context.settings, context.topics.name("ops.health")
     found = wire(
         context.log,
         context.codec,
@@ -84,6 +84,7 @@ async def build(context: Context) -> Sequence[Runnable]:
         context.clock,
         settings,
         folder_of(settings),
+        source=(await context.log.topic_ids([health_topic])).get(health_topic, ""),
     )
     _log.info("the console is served on http://%s:%s", settings.http_host, found.port)
     return [found]
@@ -105,11 +106,16 @@ def wire(
     settings: Settings,
     folder: Path,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    source: str = "",
 ) -> ConsoleService:
-    """The parts of the service on any log; `projects` must have been started. `folder`: for disposable files."""
+    """The parts of the service on any log; `projects` must have been started. `folder`: for disposable files.
+
+    `source`: the id of the topic of health reports, of which traffic is kept.
+    """
     world, closing = World(), asyncio.Event()
     following = Following(log, codec, topics, projects, world, clock)
-    history = History(folder / "console" / f"traffic{f'-{settings.namespace}' if settings.namespace else ''}.sqlite")
+    name = f"traffic{f'-{settings.namespace}' if settings.namespace else ''}.sqlite"
+    history = History(folder / "console" / name, source)
     console = Console(world, Feed(secrets.token_hex(4)), following, history, health, clock, limits)
     index = DecisionIndex.open(index_path(folder, settings.namespace), settings.decision_index_bytes)
     records = Records(Evidence(log, topics, codec, projects, index), limits.reads, limits.read_s)

@@ -19,7 +19,7 @@ from headrace_console.core.traffic import HOUR_S, MINUTE_S, Amount, point_of, to
 
 _log = logging.getLogger("headrace.console")
 
-FORM = 1
+FORM = 2
 MINUTES_KEPT_S, HOURS_KEPT_S = 86_400, 604_800
 # So many of the newest minutes are shown one by one, what is older by the hour.
 MINUTES_SHOWN = 180
@@ -33,14 +33,17 @@ CREATE INDEX minutes_by_time ON minutes (minute);
 CREATE TABLE hours (name TEXT, hour INTEGER, amount BLOB, PRIMARY KEY (name, hour)) WITHOUT ROWID;
 CREATE INDEX hours_by_time ON hours (hour);
 CREATE TABLE heard (minute INTEGER PRIMARY KEY);
+CREATE TABLE source (id TEXT);
 """
 
 
 class History:
-    """The kept amounts. `path`: None keeps them in memory."""
+    """The kept amounts. `path`: None keeps them in memory. `source`: the id of the topic that they are from; amounts of
+    another one (a log that was begun anew) are dropped.
+    """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path, self._lock = path, threading.Lock()
+    def __init__(self, path: Path | None, source: str = "") -> None:
+        self._path, self._source, self._lock = path, source, threading.Lock()
         self._db = self._opened()
 
     def close(self) -> None:
@@ -116,10 +119,7 @@ class History:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             db = self._connected(str(self._path))
-            if (
-                db.execute("PRAGMA user_version").fetchone()[0] == FORM
-                and db.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-            ):
+            if self._is_sound(db):
                 return db
             db.close()
         except sqlite3.DatabaseError as error:
@@ -129,9 +129,16 @@ class History:
                 Path(f"{self._path}{suffix}").unlink()
         return self._made(str(self._path))
 
+    def _is_sound(self, db: sqlite3.Connection) -> bool:
+        """Whether a file is whole, of this form, and of this log."""
+        checks = (("PRAGMA user_version", FORM), ("PRAGMA quick_check", "ok"), ("SELECT id FROM source", self._source))
+        return all(db.execute(question).fetchone()[0] == wanted for question, wanted in checks)
+
     def _made(self, path: str) -> sqlite3.Connection:
         db = self._connected(path)
         db.executescript(_TABLES)
+        with db:
+            db.execute("INSERT INTO source VALUES (?)", (self._source,))
         db.execute(f"PRAGMA user_version = {FORM}")
         return db
 
