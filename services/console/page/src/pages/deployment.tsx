@@ -33,12 +33,14 @@ export function DeploymentPage({ name }: { name: string }): JSX.Element {
 
 function Parts({ name, held }: { name: string; held: Held<Deployment> }): JSX.Element {
   const degraded = useComputed(() => held.value.value?.degraded).value;
+  const training = useComputed(() => held.value.value?.training).value;
   const noLabels = useComputed(() => held.value.value?.no_labels && held.value.value.label).value;
   const unit = useComputed(() => held.value.value?.unit ?? "").value;
   const hasRollout = useComputed(() => held.value.value?.rollout != null).value;
   return (
     <>
       {degraded && <p class="notice"><State mark="attention" word="degraded" />: {degraded}</p>}
+      {training && <p class="notice"><strong>training</strong>: {training}</p>}
       <Figures held={held} />
       {hasRollout && <Rollout name={name} held={held} />}
       <Route name={name} held={held} />
@@ -121,7 +123,7 @@ export function Gates({ gates }: { gates: Record<string, string> }): JSX.Element
     <>
       {failed.length > 0 && <span class="pair"><State mark="page" word={`${failed.join(", ")} FAIL`} /></span>}
       {open.length > 0 && <span class="pair"><State mark="unknown" word={`${open.join(", ")} not measured`} /></span>}
-      {passed > 0 && <State mark="ok" word={`${passed} PASS`} />}
+      {passed > 0 && <span class="pair"><State mark="ok" word={`${passed} PASS`} /></span>}
     </>
   );
 }

@@ -132,7 +132,7 @@ def document(world: World, name: str, now_s: float) -> Deployment | None:
     return Deployment(
         row=row_of(world, name, now_s),
         unit=definition.unit if definition is not None else "",
-        label=definition.label.kind if definition is not None and definition.label is not None else "",
+        label=definition.label.name if definition is not None and definition.label is not None else "",
         horizon_s=definition.label.horizon_s if definition is not None and definition.label is not None else None,
         policy=definition.rollout.policy if definition is not None else "",
         route=_route(world, name),
