@@ -139,7 +139,7 @@ def write(file: IndexFile, first: int, count: int) -> None:
 
 
 def found(file: IndexFile, number: int) -> list[int]:
-    return [unpacked(place).offset for place in file.find(hash_of("request", f"r{number}".encode()))]
+    return [unpacked(place).offset for place in file.find(hash_of("request", f"r{number}".encode()), 9)]
 
 
 def test_entries_are_found_in_runs_and_in_what_is_not_sealed_yet(path: Path) -> None:
@@ -154,6 +154,22 @@ def test_entries_are_found_in_runs_and_in_what_is_not_sealed_yet(path: Path) -> 
         [RUN],
         [RUN + 19],
         [],
+    ]
+
+
+def test_of_many_places_of_one_hash_the_newest_or_the_first_from_a_place_on_are_found(path: Path) -> None:
+    file, topic, wanted = IndexFile(path, LEAST_BYTES), TOPICS.name(DECISIONS), hash_of("unit", b"u")
+    for first in range(0, 3 * RUN, RUN // 2):
+        places = np.array([packed(Place(DECISIONS, 0, n)) for n in range(first, first + RUN // 2)])
+        mine = Entries(np.full(len(places), wanted, np.uint64), places)
+        file.write({MANY: mine}, {}, {TopicPartition(topic, 0): first + RUN // 2}, {topic: ReadTopic("id", MANY)})
+    newest = [unpacked(place).offset for place in file.find(wanted, 5)]
+    assert newest == list(range(3 * RUN - 5, 3 * RUN))
+    within = packed(Place(DECISIONS, 0, RUN + 7)), packed(Place(DECISIONS, 0, 2 * RUN))
+    assert [unpacked(place).offset for place in file.find(wanted, 3, within, newest=False)] == [
+        RUN + 7,
+        RUN + 8,
+        RUN + 9,
     ]
 
 

@@ -17,12 +17,14 @@ from headrace.evidence.index_file import FEW, MANY, RUN, IndexFile, ReadTopic, i
 from headrace.evidence.places import (
     DECISIONS,
     INDEXED,
+    MOST_OFFSET,
     OUTCOMES,
     Entries,
     Kind,
     Place,
     entries_of,
     hash_of,
+    packed,
     unpacked,
 )
 from headrace.log.backoff import delays_s
@@ -32,6 +34,8 @@ from headrace.log.topics import Topics
 
 # How long entries may wait before they are written, and how long a reader waits for the process that writes.
 WRITE_EVERY_S, PATIENCE_S = 0.5, 30.0
+# Of one id, unit or key: a unit may have millions of decisions.
+MOST_FOUND = 10_000
 _MOST = 10_000
 _LOOK_EVERY_S = 5.0
 _FAMILY = {DECISIONS: MANY, OUTCOMES: MANY}
@@ -115,13 +119,20 @@ class DecisionIndex:
             nexts = {}
         return sum(max(end - max(nexts.get(tp, 0), begins[tp]), 0) for tp, end in ends.items())
 
-    async def find(self, kind: Kind, text: str, topic: str = "") -> list[Place]:
-        """The places of records with this request id, unit, id or key, in the order of topic, partition and offset.
+    async def find(self, kind: Kind, text: str, topic: str = "", most: int = MOST_FOUND) -> list[Place]:
+        """The places of records with this request id, unit, id or key, in the order of topic, partition and offset: the
+        newest `most` of them.
 
         `topic`: of a key. Other texts may have the same hash: compare what is read there.
         """
         wanted = hash_of(kind, text.encode(), topic)
-        return [unpacked(number) for number in await self._in_thread(lambda: self._file.find(wanted))]
+        return [unpacked(number) for number in await self._in_thread(lambda: self._file.find(wanted, most))]
+
+    async def find_from(self, kind: Kind, text: str, first: Place, most: int) -> list[Place]:
+        """The same in one partition from an offset on, the oldest `most` of them."""
+        wanted, within = hash_of(kind, text.encode()), (packed(first), packed(first._replace(offset=MOST_OFFSET)))
+        found = await self._in_thread(lambda: self._file.find(wanted, most, within, newest=False))
+        return [unpacked(number) for number in found]
 
     async def positions(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Per partition the offset from which everything can be found, and the next offset to be read."""

@@ -14,6 +14,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,17 @@ class ReadTopic(NamedTuple):
 
     id: str
     family: int
+
+
+def _places_in(data: bytes, wanted: int) -> np.ndarray:
+    """The places of a hash in one blob, ascending."""
+    count = len(data) // 16
+    hashes = np.frombuffer(data, "<u8", count)
+    begin, end = (
+        int(np.searchsorted(hashes, np.uint64(wanted))),
+        int(np.searchsorted(hashes, np.uint64(wanted), "right")),
+    )
+    return np.sort(np.frombuffer(data, "<i8", count, len(data) // 2)[begin:end])
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
@@ -126,19 +138,30 @@ class IndexFile:
                 self._add(family, found)
             self._bound()
 
-    def find(self, wanted: int) -> list[int]:
-        """The places that a hash leads to, ascending."""
+    def find(
+        self, wanted: int, most: int, within: tuple[int, int] = (0, 2**63 - 1), *, newest: bool = True
+    ) -> list[int]:
+        """The places that a hash leads to, ascending: at most `most` of those within two places (inclusive), the newest
+        or the oldest ones by when they were read.
+        """
         signed = wanted - 2**64 if wanted >= 2**63 else wanted
-        rows = self._db.execute("SELECT place FROM fresh WHERE family IN (0, 1) AND hash = ?", (signed,))
-        found = [place for (place,) in rows]
+        order = "DESC" if newest else "ASC"
         low = (wanted >> int(_SHIFT)) << _RUN_BITS
-        blobs = self._db.execute("SELECT data FROM chunks WHERE id BETWEEN ? AND ?", (low, low + 2**_RUN_BITS - 1))
-        for (data,) in blobs:
-            hashes = np.frombuffer(data, "<u8", len(data) // 16)
-            begin = int(np.searchsorted(hashes, np.uint64(wanted), "left"))
-            end = int(np.searchsorted(hashes, np.uint64(wanted), "right"))
-            found += np.frombuffer(data, "<i8", len(data) // 16, len(data) // 2)[begin:end].tolist()
-        return sorted(set(found))
+        query = f"SELECT data FROM chunks WHERE id BETWEEN ? AND ? ORDER BY id {order}"
+        runs = (_places_in(data, wanted) for (data,) in self._db.execute(query, (low, low + 2**_RUN_BITS - 1)))
+        found: list[int] = []
+        for places in chain((self._fresh(signed),), runs) if newest else chain(runs, (self._fresh(signed),)):
+            inside = places[(places >= within[0]) & (places <= within[1])]
+            found += (inside[-most:] if newest else inside[:most]).tolist()
+            if len(found) >= most:
+                break
+        unique = sorted(set(found))
+        return unique[-most:] if newest else unique[:most]
+
+    def _fresh(self, signed: int) -> np.ndarray:
+        """The places of a hash that are in no run yet, ascending."""
+        rows = self._db.execute("SELECT place FROM fresh WHERE family IN (0, 1) AND hash = ? ORDER BY place", (signed,))
+        return np.array([place for (place,) in rows], np.int64)
 
     def _add(self, family: int, entries: Entries) -> None:
         if len(entries.hashes) < RUN:

@@ -31,6 +31,7 @@ Numbers = NDArray[np.int64]
 
 _PREFIX: dict[Kind, bytes] = {"request": b"r", "unit": b"u", "outcome": b"o", "id": b"i", "key": b"k"}
 _OFFSET_BITS, _PARTITION_BITS = 40, 16
+MOST_OFFSET = 2**_OFFSET_BITS - 1
 _SHADOW = type_name(ShadowScored).encode()
 _blake = hashlib.blake2b
 

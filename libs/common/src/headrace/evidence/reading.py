@@ -12,7 +12,7 @@ from headrace.events.registry import ModelVersion, Route, RouteChanged
 from headrace.evidence.causes import Step, step_of
 from headrace.evidence.fetching import records_at
 from headrace.evidence.index import DecisionIndex
-from headrace.evidence.places import DECISIONS, Place
+from headrace.evidence.places import DECISIONS, OUTCOMES, Place
 from headrace.log.codec import Codec, Message, header
 from headrace.log.envelope import format_instant
 from headrace.log.port import Log, Record, TopicPartition
@@ -76,13 +76,17 @@ class Evidence:
         return replace(newest, event=joined([newest.event, *late])[0])
 
     async def outcomes(self, decision: Message) -> list[Message]:
-        """The outcomes of a decision's unit; of more than `MOST_OUTCOMES` those written from the decision on."""
-        places = await self.index.find("outcome", decision.event.unit)
+        """The outcomes of a decision's unit; of more than `MOST_OUTCOMES` so many per partition from the decision on, by
+        append time.
+        """
+        unit = decision.event.unit
+        places = await self.index.find("outcome", unit, most=MOST_OUTCOMES + 1)
         if len(places) > MOST_OUTCOMES:
-            parts = {TopicPartition(self.topics.name(p.topic), p.partition): p.partition for p in places}
+            parts = await self.log.partitions(self.topics.name(OUTCOMES))
             since = await self.log.offsets_at(parts, decision.record.timestamp_ms)
-            from_offset = {parts[tp]: offset for tp, offset in since.items()}
-            places = [place for place in places if place.offset >= from_offset[place.partition]][:MOST_OUTCOMES]
+            firsts = [Place(OUTCOMES, tp.partition, offset) for tp, offset in since.items()]
+            found = [await self.index.find_from("outcome", unit, first, MOST_OUTCOMES) for first in firsts]
+            places = [place for of_partition in found for place in of_partition]
         return await self.messages(places)
 
     async def chain_of_route(
@@ -144,7 +148,7 @@ class Evidence:
         return [m for m in facts if isinstance(m.event, RouteChanged) and m.event.deployment == deployment]
 
     async def _of_unit(self, deployment: str, unit: str) -> list[Message]:
-        places = await self.index.find("unit", unit)
+        places = await self.index.find("unit", unit, most=MOST_DECISIONS)
         for last in range(len(places), max(len(places) - MOST_DECISIONS, 0), -_AT_ONCE):
             found = await self.messages(places[max(last - _AT_ONCE, 0) : last])
             if mine := [m for m in found if _is_about(m, deployment, unit)]:
