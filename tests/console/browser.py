@@ -11,6 +11,9 @@ from playwright.async_api import Browser, ConsoleMessage, Page, ViewportSize, as
 
 from headrace_console.adapters.bundle import Bundle
 
+# Slow is not broken: a condition has as long as a busy machine may need.
+WAIT_MS = 20_000
+expect.set_options(timeout=WAIT_MS)
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 NARROW: ViewportSize = {"width": 380, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -52,7 +55,7 @@ async def tab(browser: Browser, url: str, *, is_cut: bool = False) -> AsyncItera
     """
     context = await browser.new_context(base_url=url, viewport=WIDE, color_scheme="light")
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(WAIT_MS)
     complaints: list[str] = []
 
     def on_console(message: ConsoleMessage) -> None:

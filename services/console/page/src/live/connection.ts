@@ -12,6 +12,7 @@ export const link = signal<Link>({ state: "connecting" });
 const LEAST_GAP_MS = 500;
 // The console says something each second: silence is a lost connection that nobody has noticed yet.
 const MOST_SILENCE_S = 5;
+const REST_MS = 60_000;
 
 let stream: EventSource | null = null;
 let followed = "";
@@ -19,6 +20,7 @@ let waiting: Change[] = [];
 let drawn_ms = 0;
 let isPlanned = false;
 let heard_ms = 0;
+let resting = 0;
 
 /** Follows these documents, and no others. */
 export function follow(keys: readonly string[]): void {
@@ -81,7 +83,9 @@ now_s.subscribe(() => {
   if (stream && !document.hidden && performance.now() - heard_ms > MOST_SILENCE_S * 1000) onLoss();
 });
 addEventListener("offline", onLoss);
-// A tab that comes back after hours: its stream may be dead, and what it shows is old until it has been read anew.
+// A browser has six connections to one host: a tab that nobody sees gives its own back, and reads anew when it is looked at.
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && stream && performance.now() - heard_ms > MOST_SILENCE_S * 1000) open();
+  clearTimeout(resting);
+  if (document.hidden) resting = setTimeout(() => stream?.close(), REST_MS);
+  else if (stream && performance.now() - heard_ms > MOST_SILENCE_S * 1000) open();
 });
