@@ -169,11 +169,25 @@ def test_a_version_that_was_rolled_back_says_by_whom() -> None:
     assert (row["stage"], row["reason"], row["by"]) == ("rejected", "it was slow", "anna")
 
 
-def test_a_finding_has_its_measure_and_limit_and_how_it_ended() -> None:
-    known = Known().finding(measured=0.69, limit=0.52, detector="page_hinkley", back_at=0.5, changed_at_s=4 * DAY_S)
+def test_the_figures_of_held_out_rows_come_first() -> None:
+    measured = {"fit_rows": 9.0, "holdout_auc": 0.7, "loss_with_older_rows": 0.5}
+    row = Known().facts(version_of(1, metrics=measured)).document("version/d/1")["row"]
+    assert list(row["metrics"]) == ["holdout_auc", "fit_rows", "loss_with_older_rows"]
+
+
+def test_the_loss_of_a_drift_is_never_beside_the_limit_of_the_detectors_statistic() -> None:
+    known = Known().window().finding(measured=0.69, limit=0.8, detector="page_hinkley", back_at=0.5)
     found = known.document("finding/d/f1")
-    assert (found["row"]["measured"], found["row"]["limit"], found["changed_at_s"]) == (0.69, 0.52, 4 * DAY_S)
-    assert (found["segments"], found["runbook"]) == (None, "docs/runbooks/ModelDrift.md")
+    assert (found["metric"], found["row"]["measured"], found["row"]["limit"]) == ("loss", 0.69, None)
+    assert found["values"]["limit of the statistic"] == 0.8
+    assert found["values"]["resolved at a loss of"] == 0.5
+
+
+def test_a_finding_has_its_measure_and_limit_and_how_it_ended() -> None:
+    known = Known().finding(kind="traffic", measured=141, limit=176, detector="profile", changed_at_s=4 * DAY_S)
+    found = known.document("finding/d/f1")
+    assert (found["row"]["measured"], found["row"]["limit"], found["changed_at_s"]) == (141, 176, 4 * DAY_S)
+    assert (found["segments"], found["runbook"]) == (None, "docs/runbooks/SourceStopped.md")
     assert known.resolved().document("finding/d/f1")["resolved"] == "it is back"
     assert known.document("deployment/d")["findings"]["f1"]["resolved_at_s"] == 6 * DAY_S
 

@@ -112,7 +112,7 @@ def wire(
 
     `source`: the id of the topic of health reports, of which traffic is kept.
     """
-    world, closing = World(), asyncio.Event()
+    world, closing = World(topics.namespace), asyncio.Event()
     following = Following(log, codec, topics, projects, world, clock)
     name = f"traffic{f'-{settings.namespace}' if settings.namespace else ''}.sqlite"
     history = History(folder / "console" / name, source)

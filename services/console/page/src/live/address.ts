@@ -16,12 +16,31 @@ function read(): void {
   });
 }
 
-/** Goes to another page. */
+/** Goes to another page, and there to what the address names behind `#`. */
 export function go(to: string): void {
-  if (to === location.pathname + location.search) return;
+  if (to === location.pathname + location.search + location.hash) return;
   history.pushState(null, "", to);
   read();
   scrollTo(0, 0);
+  arrive();
+}
+
+let arriving: MutationObserver | undefined;
+
+/** What stands behind `#` may come with a document that is not here yet: it is shown as soon as it is there. */
+function arrive(): void {
+  arriving?.disconnect();
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const isShown = (): boolean => {
+    const found = document.getElementById(wanted);
+    found?.scrollIntoView();
+    return found != null;
+  };
+  if (!wanted || isShown()) return;
+  arriving = new MutationObserver((_, observer) => {
+    if (isShown()) observer.disconnect();
+  });
+  arriving.observe(document.body, { childList: true, subtree: true });
 }
 
 /** Writes a filter into the address, without a step in the history. */
@@ -53,8 +72,9 @@ document.addEventListener("click", (event) => {
   if ("keep" in anchor.dataset) {
     history.replaceState(null, "", anchor.href);
     read();
-  } else go(anchor.pathname + anchor.search);
+  } else go(anchor.pathname + anchor.search + anchor.hash);
 });
+if (location.hash) addEventListener("DOMContentLoaded", arrive);
 route.subscribe((current) => {
   document.title = titleOf(current);
 });

@@ -74,7 +74,7 @@ export function Step({ step }: { step: TimelineStep }): JSX.Element {
       <State mark={step.mark} isQuiet />
       <div class="what">
         {step.link ? <a href={step.link}>{step.sentence}</a> : step.sentence}
-        {step.by && <span class="soft"> by {step.by}</span>}
+        {step.by && !step.sentence.includes(` by ${step.by}`) && <span class="soft"> by {step.by}</span>}
         {step.details.length > 0 && <details><summary>{step.details.length === 1 ? "1 detail" : `${step.details.length} details`}</summary><ul>{step.details.map((detail) => <li key={detail}>{detail}</li>)}</ul></details>}
       </div>
       <span class="after">{step.after_s != null && `+${duration(step.after_s)}`}</span>

@@ -6,7 +6,7 @@ import { documentOf, type Held } from "../live/store";
 import { Card } from "../parts/card";
 import { Id, Place } from "../parts/copy";
 import { type Fact, Facts, Plain, sorted } from "../parts/facts";
-import { Ago, EventTime } from "../parts/instant";
+import { EventTime } from "../parts/instant";
 import { List } from "../parts/list";
 import { Offers } from "../parts/offers";
 import { Panel, Shown } from "../parts/panel";
@@ -63,7 +63,7 @@ function What({ value }: { value: Version }): JSX.Element {
     <Facts
       facts={[
         ["stage", stageOf(row)],
-        ["registered", <><Ago at_s={row.registered_at_s} /> by {row.by || "the trainer"} <Place place={value.place} word="its record" /></>],
+        ["registered", <><EventTime at_s={row.registered_at_s} label /> by {row.by || "the trainer"} <Place place={value.place} word="its record" /></>],
         row.approved_by && ["approved by", row.approved_by],
         value.owner && ["owner", value.owner],
         row.reason && ["why", row.reason],

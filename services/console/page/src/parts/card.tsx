@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { type Block, blocks, type Inline } from "../values/markdown";
 
-export const Card = ({ text }: { text: string }): JSX.Element => <div class="card">{blocks(text).map((block, index) => <Piece key={index} block={block} />)}</div>;
+export const Card = ({ text }: { text: string }): JSX.Element => <div class="card">{blocks(text).map((block, index) => <Piece key={index} block={block} index={index} />)}</div>;
 
 const spans = (parts: readonly Inline[]): ComponentChildren =>
   parts.map((part) => {
@@ -12,7 +12,7 @@ const spans = (parts: readonly Inline[]): ComponentChildren =>
     return <Tag>{part.text}</Tag>;
   });
 
-function Piece({ block }: { block: Block }): JSX.Element {
+function Piece({ block, index: place }: { block: Block; index: number }): JSX.Element {
   switch (block.kind) {
     case "heading": {
       // The page has one h1 and its panels h2: the card's headings stand below them.
@@ -29,9 +29,9 @@ function Piece({ block }: { block: Block }): JSX.Element {
     }
     case "table":
       return (
-        <div class="scroll" tabIndex={0} role="region" aria-label="table of the card">
+        <div class="scroll" tabIndex={0} role="region" aria-label={`table of the card, part ${place + 1}`}>
           <table>
-            <thead><tr>{block.head.map((cell, index) => <th key={index} scope="col">{spans(cell)}</th>)}</tr></thead>
+            <thead><tr>{block.head.map((cell, index) => cell.length ? <th key={index} scope="col">{spans(cell)}</th> : <td key={index} />)}</tr></thead>
             <tbody>{block.rows.map((row, index) => <tr key={index}>{row.map((cell, at) => <td key={at}>{spans(cell)}</td>)}</tr>)}</tbody>
           </table>
         </div>

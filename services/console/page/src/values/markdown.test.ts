@@ -13,6 +13,11 @@ test("headings, paragraphs, lists, tables and code", () => {
   ]);
 });
 
+test("what stands before the text for machines is not shown", () => {
+  assert.deepEqual(blocks("---\nmodel_name: a\n---\n# a\n"), [{ kind: "heading", level: 1, text: ["a"] }]);
+  assert.equal(blocks("---\nnever closed\n").length, 1);
+});
+
 test("names with underscores are not emphasised", () => {
   assert.deepEqual(inline("the mean_delay_1h of *all*"), ["the mean_delay_1h of ", { kind: "em", text: "all" }]);
 });

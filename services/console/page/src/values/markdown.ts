@@ -33,8 +33,11 @@ const cells = (line: string): Inline[][] => line.trim().replace(/^\||\|$/g, "").
 const ITEM = /^\s*(?:[-*+]|(\d+)[.)])\s+(.*)$/;
 const RULE = /^\s*\|?[\s:|-]*-[\s:|-]*\|?\s*$/;
 
+/** What is written before the text for machines, between two lines of `---`. */
+const FRONT = /^---\n[\s\S]*?\n---(?:\n|$)/;
+
 export function blocks(source: string): Block[] {
-  const lines = source.replace(/\r\n?/g, "\n").split("\n");
+  const lines = source.replace(/\r\n?/g, "\n").replace(FRONT, "").split("\n");
   const found: Block[] = [];
   let at = 0;
   const line = (): string => lines[at] ?? "";

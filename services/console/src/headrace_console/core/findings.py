@@ -8,6 +8,7 @@ from headrace_console.core.links import finding_link
 from headrace_console.core.seen import Seen
 
 KEPT = 200
+DRIFT = "drift"
 # The alarm that a kind of finding raises, which has the runbook.
 ALARMS = {
     "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
@@ -56,7 +57,9 @@ class Findings:
 
 
 def row_of(found: Found) -> FindingRow:
-    """A finding in a list."""
+    """A finding in a list. NB: of a drift the loss was measured, and the limit is one of the detector's statistic: the
+    two must not stand side by side.
+    """
     opened, resolved = found.opened, found.resolved
     return FindingRow(
         opened.finding,
@@ -66,7 +69,7 @@ def row_of(found: Found) -> FindingRow:
         opened.about,
         opened.detector,
         opened.measured,
-        opened.limit,
+        None if opened.kind == DRIFT else opened.limit,
         opened.at_s,
         None if resolved is None else resolved.at_s,
         opened.version,
@@ -88,7 +91,7 @@ def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> 
         opened.back_at,
         "" if found.resolved is None else found.resolved.reason,
         segments_of(opened),
-        opened.detector,
+        "loss" if opened.kind == DRIFT else opened.detector,
         _values(found, window),
         episode,
         f"{RUNBOOKS}/{name}.md" if name else "",
@@ -104,7 +107,10 @@ def segments_of(opened: FindingOpened) -> tuple[Segment, ...] | None:
 def _values(found: Found, window: WindowClosed | None) -> dict[str, float | None]:
     """What was measured, beside what holds now and what would resolve it."""
     opened = found.opened
-    values = {"measured": opened.measured, "limit": opened.limit, "back at": opened.back_at}
-    if window is not None and opened.kind == "drift":
-        values["drift statistic now"] = window.drift_statistic
+    if opened.kind == DRIFT:
+        now = window.drift_statistic if window is not None else None
+        values = {"loss": opened.measured, "resolved at a loss of": opened.back_at}
+        values |= {"drift statistic now": now, "limit of the statistic": opened.limit}
+    else:
+        values = {"measured": opened.measured, "limit": opened.limit, "back at": opened.back_at}
     return {name: value for name, value in values.items() if value is not None}

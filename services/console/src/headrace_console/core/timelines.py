@@ -17,7 +17,9 @@ def document(world: World, name: str) -> Timeline | None:
         return None
     shown, middle = found[-SHOWN:], episodes.medians(found)
     dropped = len(found) - len(shown)
-    return Timeline({one.id: _episode(one) for one in shown}, middle.mttd_event_s, middle.mttr_event_s, dropped)
+    return Timeline(
+        {one.id: _episode(one, world.namespace) for one in shown}, middle.mttd_event_s, middle.mttr_event_s, dropped
+    )
 
 
 def episode_with(world: World, name: str, finding: str) -> str:
@@ -26,14 +28,14 @@ def episode_with(world: World, name: str, finding: str) -> str:
     return found.id if found is not None else ""
 
 
-def _episode(found: episodes.Episode) -> Episode:
+def _episode(found: episodes.Episode, namespace: str) -> Episode:
     return Episode(
         found.title,
         found.standing or found.how or found.state,
         found.mark,
         found.since_event_s if found.since_event_s is not None else found.since_wall_s,
         found.since_wall_s,
-        {step.id: _step(step, order, found.deployment) for order, step in enumerate(found.steps)},
+        {step.id: _step(step, order, found.deployment, namespace) for order, step in enumerate(found.steps)},
         found.mttd.event_s,
         found.mttr.event_s,
         found.mttr.wall_s,
@@ -41,12 +43,12 @@ def _episode(found: episodes.Episode) -> Episode:
     )
 
 
-def _step(step: Step, order: int, deployment: str) -> TimelineStep:
-    return step_of(step, order, _link(step, deployment))
+def _step(step: Step, order: int, deployment: str, namespace: str) -> TimelineStep:
+    return step_of(step, order, namespace, _link(step, deployment))
 
 
-def step_of(step: Step, order: int, link: str = "") -> TimelineStep:
-    """A step as the page shows it."""
+def step_of(step: Step, order: int, namespace: str = "", link: str = "") -> TimelineStep:
+    """A step as the page shows it. Its reason stands beside the sentence only where that does not hold it."""
     return TimelineStep(
         order,
         step.kind,
@@ -54,11 +56,11 @@ def step_of(step: Step, order: int, link: str = "") -> TimelineStep:
         step.state,
         step.event_s if step.event_s is not None else step.wall_s,
         step.wall_s,
-        base_place(step.place),
+        base_place(step.place, namespace),
         step.since_wall_s,
         step.since_event_s,
         step.by,
-        (step.reason,) if step.reason else (),
+        (step.reason,) if step.reason and step.reason not in step.sentence else (),
         link,
     )
 

@@ -20,7 +20,7 @@ def row_of(entry: Entry, story: Story, version: int) -> VersionRow:
         aliases,
         found.registered_at_s,
         found.trained_rows,
-        found.metrics,
+        dict(sorted(found.metrics.items(), key=lambda one: (not one[0].startswith("holdout_"), one[0]))),
         {gate.gate: gate.verdict for gate in found.gates},
         reason,
         by or found.by,

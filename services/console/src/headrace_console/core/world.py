@@ -35,9 +35,12 @@ MOST_EPISODES, MOST_STEPS = 40, 240
 
 
 class World:
-    """The folds of all topics. `projects`: the applied ones by name; `refused`: those that are ignored, and why."""
+    """The folds of all topics. `projects`: the applied ones by name; `refused`: those that are ignored, and why.
+    `namespace`: of the topics, which no place on a page shows.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = "") -> None:
+        self.namespace = namespace
         self.projects: Mapping[str, ProjectApplied] = {}
         self.refused: Mapping[str, str] = {}
         self.deployments: dict[str, tuple[ProjectDefinition, DeploymentDefinition]] = {}
