@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 # Many short processes: without compiled modules each start of scikit-learn costs seconds of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup page check fmt test slow faults mutants bench demo up down schemas lock new-service
+.PHONY: help setup page check fmt test slow faults mutants screenshots bench demo up down schemas lock new-service
 
 help: ## print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,10 @@ faults: setup ## kill and freeze real processes
 
 mutants: setup ## change cores in small ways, count what no test notices (ONLY=registry, SAMPLE=40, SEED=1, MINUTES=30, QUICK=1)
 	@nice -n 10 $(BIN)/python -m deploy.mutants $(if $(ONLY),--only $(ONLY)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(QUICK),--quick)
+
+screenshots: setup ## pictures of the console for README and guides, from the recorded demo in a real Chromium
+	@mkdir -p docs/images
+	@HEADRACE_SCREENSHOTS=docs/images $(BIN)/pytest tests/console/test_story.py
 
 bench: setup ## side by side with peers (ONLY=console, features, serving, shadows, rollouts)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -114,7 +114,7 @@ const DEPLOYMENTS: readonly Column<DeploymentRow>[] = [
 /** A value beside its limit; what could not be measured is written out, with the reason. */
 export function QualityCell({ quality }: { quality: Quality | null | undefined }): JSX.Element {
   if (!quality) return <span class="soft">{UNKNOWN}</span>;
-  const limit = quality.limit != null && <span class="soft"> ({quality.is_above ? "≥" : "≤"} {limitOf(quality.limit)})</span>;
+  const limit = quality.limit != null && <span class="soft figure"> ({quality.is_above ? "≥" : "≤"} {limitOf(quality.limit)})</span>;
   if (quality.value == null) return <span title={quality.why}><State mark="unknown" word="UNMEASURED" /> <span class="soft">{quality.why}</span></span>;
   return <><span class="soft">{quality.metric}</span> <span class="figure">{figure(quality.value)}</span> <Spark values={quality.spark} />{limit}</>;
 }
