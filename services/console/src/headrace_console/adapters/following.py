@@ -14,6 +14,7 @@ from headrace.log.topics import Topics
 from headrace.log.views import View
 from headrace.project.applied import Projects
 from headrace_console.core import catalogue
+from headrace_console.core.backlog import Backlog
 from headrace_console.core.places import bare
 from headrace_console.core.seen import Seen
 from headrace_console.core.world import CONTROL, HEALTH, MEASURED, World
@@ -50,6 +51,7 @@ class Following:
             Group(catalogue.HEALTH, [names(HEALTH)], self._take, since_s=HEALTH_S, committed=False),
             Group(catalogue.LETTERS, [topics.dlq(name) for name in topics.services], self._take_letter, newest=LETTERS),
         )
+        self._backlog = Backlog((catalogue.CONTROL, catalogue.MEASUREMENTS), world.take_cause)
         self._listeners: list[Callable[[Seen], None]] = []
         projects.listen(lambda _: self._take_projects())
 
@@ -82,6 +84,8 @@ class Following:
                 return
             stopping.cancel()
             await starting
+            for _ in self._backlog.is_read(group.name):
+                await asyncio.sleep(0)
             group.read_s = begun_s
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(view.run(stop))
@@ -117,7 +121,7 @@ class Following:
     def _take(self, message: Message) -> None:
         seen = seen_of(message, self._topics)
         self._world.take(seen)
-        self._world.take_cause(message)
+        self._backlog.put(message)
         for listener in self._listeners:
             listener(seen)
 
