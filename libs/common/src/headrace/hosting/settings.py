@@ -16,8 +16,8 @@ from headrace.errors import Misconfigured
 
 DEFAULT_BOOTSTRAP = "127.0.0.1:19092"
 _PREFIX = "HEADRACE_"
-# Our variables that are no settings: the places of the installation and the file, and the duration and seed of our
-# tests.
+# Our variables that are no settings: the places of the installation and the file, the duration and seed of our tests,
+# whether a missing tool fails them, and where they write pictures.
 _NO_SETTINGS = (
     "HEADRACE_HOME",
     "HEADRACE_CONFIG",
@@ -25,6 +25,8 @@ _NO_SETTINGS = (
     "HEADRACE_FUZZ_SEED",
     "HEADRACE_SOAK_MINUTES",
     "HEADRACE_MUTANT",
+    "HEADRACE_CI",
+    "HEADRACE_SCREENSHOTS",
 )
 _MOST_LISTED = 5
 
