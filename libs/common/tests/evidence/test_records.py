@@ -4,7 +4,8 @@ import pytest
 
 from headrace.errors import Misconfigured
 from headrace.events.training import RetrainRefused
-from headrace.evidence.records import in_append_order, parse_place, read_record
+from headrace.evidence.append_order import in_append_order
+from headrace.evidence.records import parse_place, read_record
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope

@@ -24,8 +24,9 @@ from headrace.events.registry import (
 from headrace.events.registry.state import PassedOver
 from headrace.events.registry.version_facts import AliasMoved
 from headrace.events.training import RetrainCoalesced, RetrainRefused, RetrainRequested
-from headrace.events.verdicts import FAIL, Evidence
+from headrace.events.verdicts import FAIL, Evidence, evidence_text
 from headrace.evidence.episodes import Duration, Episode
+from headrace.evidence.steps import sentence
 from headrace.evidence.timeline import MOST_DEPLOYMENTS, Timeline
 from headrace.testing.history import EVENT_S, HOUR_S, History, registered_by_hand
 
@@ -119,6 +120,13 @@ def test_a_canary_that_labels_show_to_harm_is_rolled_back() -> None:
     assert (episode.how, episode.mark) == ("rolled back", "page")
     assert episode.standing == "version 2 rolled back and rejected: labels show harm [AUC loss: over .1, 97.5 % sure]"
     assert episode.mttr.text == "no finding began it"
+
+
+def test_evidence_that_the_reason_names_is_not_said_twice() -> None:
+    reason = f"{evidence_text(HARM)}; its share is given back"
+    assert (
+        sentence(RolloutAborted("d", "r", 2, reason, True, (HARM,))) == f"version 2 rolled back and rejected: {reason}"
+    )
 
 
 def test_a_refused_retrain_says_why() -> None:

@@ -1,13 +1,13 @@
 """One record of the log by its place `topic/partition/offset`, as plain values: what every step of a timeline points to."""
 
 import asyncio
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.errors import Fatal, Misconfigured, NoTopic, Poison, Retryable
+from headrace.evidence.append_order import in_append_order
 from headrace.evidence.causes import sentence as plain_sentence
 from headrace.evidence.steps import sentence
 from headrace.log.codec import Codec, Message, header
@@ -152,12 +152,3 @@ def _header(record: Record, name: str) -> str:
 async def read_history(log: Log, codec: Codec, topics: Topics, bases: Sequence[str]) -> list[Message]:
     """Everything that these topics hold now, in the order in which it was appended."""
     return in_append_order(await read_all(log, codec, [topics.name(base) for base in bases]))
-
-
-def in_append_order(messages: Iterable[Message]) -> list[Message]:
-    """Messages of several topics by their append time; those of one partition keep their order."""
-    partitions: dict[tuple[str, int], list[Message]] = {}
-    for message in messages:
-        partitions.setdefault((message.record.topic, message.record.partition), []).append(message)
-    in_order = [partitions[place] for place in sorted(partitions)]
-    return list(heapq.merge(*in_order, key=lambda message: message.record.timestamp_ms))

@@ -266,9 +266,9 @@ def _of_rollout(event: Any) -> str:
             return f"rollout of version {event.version} ended without a switch{_after(event.reason)}"
         case RolloutAborted():
             what = "rolled back and rejected" if event.harmful else "aborted"
-            return f"version {event.version} {what}: {event.reason}{_evidence(event.evidence)}"
+            return f"version {event.version} {what}: {event.reason}{_evidence(event.evidence, event.reason)}"
         case RolledBack():
-            how = f"{event.reason}{_evidence(event.evidence)}"
+            how = f"{event.reason}{_evidence(event.evidence, event.reason)}"
             return f"version {event.version} rolled back to version {event.to}, and rejected: {how}"
         case CommandRefused():
             return f"refused ({words(event.command)}): {event.reason}"
@@ -303,12 +303,15 @@ def _after(text: str) -> str:
     return f": {text}" if text else ""
 
 
-def _evidence(found: Iterable[Evidence]) -> str:
-    """What decided a step: the metrics that failed, else how many passed. "" without evidence."""
+def _evidence(found: Iterable[Evidence], reason: str = "") -> str:
+    """What decided a step: the metrics that failed, but for those that `reason` names in the same words, else how many
+    passed. "" without evidence.
+    """
     every = list(found)
     failed = [one for one in every if one.verdict == FAIL]
     if failed:
-        return f" [{'; '.join(evidence_text(one) for one in failed)}]"
+        unnamed = [text for one in failed if (text := evidence_text(one)) not in reason]
+        return f" [{'; '.join(unnamed)}]" if unnamed else ""
     passed = [one for one in every if one.verdict == PASS]
     return f" [{len(passed)} of {len(every)} metrics PASS]" if every else ""
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from headrace.events.monitor import WindowClosed
 from headrace.events.verdicts import VerdictGiven
-from headrace.evidence.records import in_append_order
+from headrace.evidence.append_order import in_append_order
 from headrace.log.codec import Message
 
 # How many records are handed on at once.
