@@ -186,7 +186,7 @@ async def test_every_page_of_the_real_story_is_whole(player: Player, browser: Br
             if path.endswith("timeline"):
                 drift = page.locator(".panel", has=page.get_by_role("heading", name="drift → retrain → gates → switch"))
                 await drift.evaluate("(panel) => panel.scrollIntoView()")
-                await picture(page, "timeline")
+                await picture(page, "timeline", 600)
         answers = {path: await page.request.get(f"/api/v1/{document_of(path)}") for path in linked}
         lost = [path for path, answer in answers.items() if not answer.ok or (await answer.json())["value"] is None]
     assert found == []

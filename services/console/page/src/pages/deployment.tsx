@@ -105,7 +105,7 @@ const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "gates", head: "gates", cell: (row) => <Gates gates={row.gates} /> },
   { key: "metrics", head: "on held-out rows", cell: (row) => Object.entries(row.metrics).slice(0, 3).map(([metric, value]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(value)}</span>) },
   { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.trained_rows) },
-  { key: "registered", head: "registered", cell: (row) => <Ago at_s={row.registered_at_s} /> },
+  { key: "registered", head: "registered (event time)", cell: (row) => <EventTime at_s={row.registered_at_s} /> },
   { key: "by", head: "by", cell: (row) => <>{row.by}{row.approved_by && <span class="soft">, approved by {row.approved_by}</span>}{row.reason && <span class="soft detail">{row.reason}</span>}</> },
 ];
 
