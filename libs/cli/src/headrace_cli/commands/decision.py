@@ -1,4 +1,4 @@
-"""`headrace decision`: makes committed decisions again and compares."""
+"""`headrace decision remake`: makes committed decisions again and compares."""
 
 import json
 import os
