@@ -42,7 +42,7 @@ def test_lineage_profile_slices_gates_and_waivers_are_told() -> None:
         signature=Signature((ColumnPin("miles"), ColumnPin("carrier", ("AA", "UA"))), "s"),
     )
     for line in (
-        "1,234 labelled rows. Requests from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z.",
+        "1,234 labelled rows. Requests to 1970-01-02T00:00:00Z.",
         "`inference.requests.v1/0` to 7",
         "| trained beside | version 2 |",
         "| miles | 2 | 0.5 |",

@@ -383,6 +383,26 @@ def test_a_version_that_is_passed_over_belongs_to_its_finding() -> None:
     assert episode.steps[-1].sentence == "requests pass over version 1: worse than the prior"
 
 
+def test_an_alert_written_just_before_its_finding_is_a_step_of_it() -> None:
+    history = History()
+    history.finding("f0")
+    history.resolved("f0")
+    history.alert("ModelDrift")
+    history.finding("f1")
+    first, second = told(history)
+    assert kinds(first) == ["finding.opened", "finding.resolved"]
+    assert kinds(second) == ["alert.changed", "finding.opened"]
+
+
+def test_an_alert_whose_finding_never_came_is_no_step_of_a_later_one() -> None:
+    history = History()
+    history.alert("ModelDrift")
+    history.wall_s += 60.0
+    history.finding("f1")
+    (episode,) = told(history)
+    assert kinds(episode) == ["finding.opened"]
+
+
 def test_an_alert_is_a_step_of_what_it_is_about() -> None:
     history = History()
     history.finding("f1", kind="traffic", about="landings")

@@ -27,6 +27,7 @@ from headrace.events.registry import (
 )
 from headrace.events.training import RetrainAccepted, TrainingProgressed
 from headrace.events.verdicts import VerdictGiven
+from headrace.evidence.early_alerts import EarlyAlerts, kind_of, kinds_of
 from headrace.evidence.episodes import Entry, Episode, episode_of, in_order, opened
 from headrace.evidence.steps import Step, part_of, sentence, short, state_of
 from headrace.evidence.turns import Turn, finding_key, turn_of, version_key
@@ -39,10 +40,6 @@ _MOST_OF_EPISODE, _MOST_PLACES, _MOST_VERDICTS = 500, 1_000, 50
 # A record whose instant lies so far after the deployment's clock has the wall clock of a person's command, while the
 # deployment plays the past. The deployment's clock as it stood counts then.
 _REPLAYED_S = 30 * 86_400.0
-_ALERTS = {
-    "ModelDrift": "drift", "FeatureSkew": "skew", "SourceStopped": "traffic", "SourceChanged": "contract",
-    "LabelsMissing": "labels", "ModelWorseThanPrior": "worse_than_prior",
-}  # fmt: skip
 _OF_LOADING = (VersionWarmed, VersionUnloadable, VersionLoadFailed)
 
 
@@ -84,6 +81,7 @@ class Story:
         # The newest episode of a version, of a kind of finding, and of a rollout.
         self._newest: dict[str, int] = {}
         self._queued: int | None = None
+        self._early = EarlyAlerts()
         self.forgotten = 0
         self.is_known = False
         self._number = 0
@@ -110,6 +108,9 @@ class Story:
         if number is None:
             return False
         self._put(number, message, turn or Turn(), event_s)
+        early = self._early.claim(kinds_of(event), message) if isinstance(event, FindingOpened) else None
+        if early is not None:
+            self._put(number, early, Turn(), event_s)
         self._bound()
         return True
 
@@ -147,7 +148,7 @@ class Story:
     def _number_of(self, message: Message, turn: Turn | None) -> int | None:
         event = message.event
         if isinstance(event, AlertChanged):
-            return self._newest.get(_kind_of(event))
+            return self._of_alert(message, event)
         if isinstance(event, _OF_LOADING):
             return self._warming(event, message.record.timestamp_ms / 1000)
         if turn is None:
@@ -165,6 +166,15 @@ class Story:
         number = self._one_of(known if beside is None else [*known, beside])
         self._claim(number, keys)
         self._note(event, number, cause)
+        return number
+
+    def _of_alert(self, message: Message, alert: AlertChanged) -> int | None:
+        kind = kind_of(alert)
+        number = self._newest.get(kind)
+        is_over = number is None or (kind != "rollout" and not self.held[number].is_running)
+        if alert.status == "firing" and is_over:
+            self._early.hold(kind, message)
+            return None
         return number
 
     def _beside(self, event: Any, cause: str) -> int | None:
@@ -222,7 +232,7 @@ class Story:
         if isinstance(event, RolloutQueued):
             self._replace_queued(event.version)
         if isinstance(event, FindingOpened):
-            self._newest[event.kind] = self._newest[f"{event.kind} {event.about}"] = number
+            self._newest |= dict.fromkeys(kinds_of(event), number)
         if isinstance(event, RolledBack):
             self._newest["rollout"] = number
         if isinstance(event, RolloutStarted | RolloutAdvanced | RolledBack):
@@ -360,15 +370,6 @@ def _clock_of(event: Any) -> float | None:
         return None
     at_s = getattr(event, "at_s", None)
     return at_s if at_s is not None else getattr(event, "clock_s", None)
-
-
-def _kind_of(alert: AlertChanged) -> str:
-    labels = alert.labels
-    name = labels.get("alertname", "")
-    if name.startswith("Rollout"):
-        return "rollout"
-    kind = _ALERTS.get(name, labels.get("finding", ""))
-    return f"{kind} {labels['about']}" if "about" in labels else kind
 
 
 def _span(found: Held) -> tuple[float, float]:

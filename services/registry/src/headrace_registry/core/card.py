@@ -83,8 +83,8 @@ def _data(found: VersionRegistered) -> str:
     if found.trained_rows:
         parts.append(f"{found.trained_rows:,} labelled rows.")
     if lineage.request_to_s:
-        span = f"{format_instant(lineage.request_from_s)} to {format_instant(lineage.request_to_s)}"
-        parts.append(f"Requests from {span}.")
+        begin = f"from {format_instant(lineage.request_from_s)} " if lineage.request_from_s else ""
+        parts.append(f"Requests {begin}to {format_instant(lineage.request_to_s)}.")
     if lineage.offsets:
         places = ", ".join(f"`{place}` to {offset:,}" for place, offset in sorted(lineage.offsets.items()))
         parts.append(f"Read from the log: {places}.")
