@@ -132,7 +132,8 @@ def test_the_console_shows_what_happened_and_explains_it(shell: Shell) -> None:
     asked = shell.json("predict", "my-model", *IRIS)
     shell.until(lambda: read("documents/now")["value"]["deployments"]["my-model"]["answers_per_s"])
     row = read("documents/now")["value"]["deployments"]["my-model"]
-    assert (row["champion"], row["mark"], set(row["outcomes"])) == (1, "ok", {"served"})
+    assert (row["champion"], row["mark"]) == (1, "ok")
+    assert row["outcomes"]["served"] >= 1
     shell.until(
         lambda: (
             read("documents/services")["value"]["instances"].keys() >= {"console/console-1", "inference/inference-1"}

@@ -16,6 +16,7 @@ from headrace.evidence.remaking import remade
 from headrace.log.codec import Message
 from headrace_cli.evidence.opened import Spoken, opened
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import INT32, MOST_SHOWN
 from headrace_cli.terminal.render import console, plain_text, put
 
 app = typer.Typer(help="Committed decisions: made again from the log.", no_args_is_help=True)
@@ -31,9 +32,9 @@ def _group() -> None:
 @app.command("remake")
 def remake(
     ids: Annotated[list[str] | None, typer.Argument(help="Request ids.")] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="The newest decisions instead.")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Random decisions instead.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random choice.")] = 1,
+    last: Annotated[int | None, typer.Option(min=1, max=MOST_SHOWN, help="The newest decisions instead.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, max=MOST_SHOWN, help="Random decisions instead.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=INT32, help="Of the random choice.")] = 1,
     deployment: Annotated[str | None, typer.Option(help="Only decisions of this deployment.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -35,7 +35,8 @@ def recall(
     version: Annotated[int, typer.Argument(min=1, max=INT32, help="The bad version.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write: .csv or .parquet.")],
     other: Annotated[
-        int | None, typer.Option("--with", min=1, help="The version to decide again with; the champion by default.")
+        int | None,
+        typer.Option("--with", min=1, max=INT32, help="The version to decide again with; the champion by default."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
