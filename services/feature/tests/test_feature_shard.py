@@ -268,6 +268,14 @@ async def test_the_shard_tells_how_new_its_events_are_and_how_many_came_too_late
     assert b'headrace_feature_late_events_total{source="landings"} 1.0' in page(bench.health)
 
 
+async def test_after_a_restart_the_shard_knows_how_new_its_events_are_before_another_comes(bench: Bench) -> None:
+    await bench.send(bench.landing(0, 1.0))
+    await bench.fold(1)
+    bench.health.newest_event_s.clear()
+    await bench.fold(0, until=lambda shard: True)
+    assert bench.health.report().newest_event_s == {"landings/0": START}
+
+
 UNIQUE = Source(
     "landings", event=Landing, event_time="landed_at", key="carrier", dedupe="delay_min", dedupe_within="1h"
 )

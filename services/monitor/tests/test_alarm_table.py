@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import Poison
-from headrace.hosting.alerts import Alarm, fire
+from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, fire
 from headrace_monitor.core import alarm_table
 from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable, applied, change, end, set_to
 from headrace_monitor.core.alerting import Alerting
@@ -105,6 +105,13 @@ def test_nothing_ends_while_no_report_of_any_service_was_read() -> None:
     known = Alerting(Liveness(read_to_s=1.0))
     known.table = alerting.table
     assert changes(known.look([], at(1.0))) == [("PartitionStopped", "resolved")]
+
+
+def test_alerts_of_the_supervisor_are_not_the_monitors_since_it_never_reads_their_end() -> None:
+    alerting = Alerting(Liveness(read_to_s=1.0))
+    for name in OF_SUPERVISOR:
+        alerting.on_history(fire(Alarm(name, {"service": "monitor"}, "critical", "", ""), 0.0), at(0.0))
+    assert (alerting.table.firing, alerting.look([], at(1.0)).facts) == ([], ())
 
 
 def test_many_refused_instants_within_a_while_are_a_wrong_clock_until_they_stop() -> None:

@@ -47,7 +47,7 @@ def aborted(summary: str = "") -> Alarm:
 
 
 def rolled_back(summary: str = "") -> Alarm:
-    return Alarm("RolloutRolledBack", {"deployment": "d"}, "critical", summary, STATUS)
+    return Alarm("RolloutRolledBack", {"deployment": "d", "version": "2"}, "critical", summary, STATUS)
 
 
 WAITS = [unjudged(), awaits()]
@@ -68,7 +68,7 @@ HARM, TRIED = "version 2 was rolled back: why", "rollout of version 2 ended and 
         (RolloutAborted("d", "r", 2, "why", cause="superseded"), [], WAITS),
         (RolloutAborted("d", "r", 2, "why", cause="operator"), [], WAITS),
         (RolloutStarted("d", "r", 2, "canary", "why"), [], [aborted()]),
-        (RolloutCompleted("d", "r", 2, 0.0, True), [], [*WAITS, rolled_back()]),
+        (RolloutCompleted("d", "r", 2, 0.0, True), [], WAITS),
         (RolloutCompleted("d", "r", 2, 0.0, False), [], WAITS),
         ("another", [], []),
     ],

@@ -67,6 +67,9 @@ class FeatureShard:
                 _log.info("dropping view %s of %s: %s tiles", fact.view, fact.source, len(fact.entities))
         for name, fold in self._state.to_build.items():
             self._begin_building(name, fold)
+        for name, fold in self._state.folds.items():
+            if fold.newest_s:  # else nothing was folded yet
+                report_source(self._health, name, self._shard, fold)
         return committed
 
     async def on_batch(self, batch: Sequence[SourceEvent]) -> Outputs:

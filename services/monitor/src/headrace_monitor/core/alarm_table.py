@@ -18,7 +18,8 @@ VersionLoadFailed      an instance could not load a version           every inst
                                                                       route names it no more
 RolloutUnjudged        a rollout is paused for lack of verdicts       it goes on, or ends                      rollout_alarms
 RolloutAwaitsApproval  only a person's approval is missing            it ends                                  rollout_alarms
-RolloutRolledBack      a version was rolled back for harm             a later rollout promotes its version     rollout_alarms
+RolloutRolledBack      a version was rolled back for harm (of each    a later rollout promotes its version     rollout_alarms
+                       version)
 RolloutAborted         a rollout ended because a wait ran out, or     the next one starts, or harm is shown    rollout_alarms
                        nothing decided it
 ModelDrift, FeatureSkew, SourceStopped, SourceChanged, LabelsMissing  the finding is resolved                  finding_alarms

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.events.alerts import AlertChanged
 from headrace.events.registry import Route
-from headrace.hosting.alerts import Alarm
+from headrace.hosting.alerts import OF_SUPERVISOR, Alarm
 from headrace.log.envelope import parse_instant
 from headrace.step import Step
 from headrace_monitor.core import alarm_table, finding_alarms, rollout_alarms
@@ -43,7 +43,12 @@ class Alerting:
     # history
 
     def on_history(self, alert: AlertChanged, now: Now) -> None:
-        """An alert as it was written before this start. A dead letter counts as if it had come now."""
+        """An alert as it was written before this start. A dead letter counts as if it had come now.
+
+        The supervisor's own are left out: it alone knows when they end.
+        """
+        if alert.labels.get("alertname") in OF_SUPERVISOR:
+            return
         self.table = alarm_table.applied(self.table, [alert])
         self.pages.note(alert)
         self._serving.on_history(alert)
@@ -54,7 +59,10 @@ class Alerting:
 
     def on_registry_fact(self, fact: Any, now: Now) -> AlarmStep:
         """A fact of the registry: about a rollout, or about something that raises no alarm."""
-        return self._change(*rollout_alarms.alarms_of(fact), now)
+        changed = self._change(*rollout_alarms.alarms_of(fact), now)
+        over = rollout_alarms.ended_by_promotion(fact, self.table.firing)
+        ended = self._taken(alarm_table.end(self.table, over, now.wall_s), now)
+        return Step(self.table, changed.facts + ended.facts)
 
     def on_inference_fact(self, fact: InferenceFact, now: Now) -> AlarmStep:
         """An inference instance reported a change of its state."""

@@ -9,11 +9,15 @@ aborted for harm, or rolled back      ends              ends                    
 aborted because a wait ran out        ends              ends                                        begins
 aborted because nothing decided it    ends              ends                                        begins
 started                                                                                             ends
-completed with a promotion            ends              ends                    ends
+completed with a promotion            ends              ends                    ends those of all versions
+
+A version that was rolled back has an alert of its own, so that the second one within an hour is news too.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
+from headrace.events.alerts import AlertChanged
 from headrace.events.registry import (
     ApprovalAwaited,
     RolledBack,
@@ -42,7 +46,7 @@ def alarms_of(fact: Any) -> tuple[Alarms, Alarms]:
             return [], [_unjudged(fact.deployment)]
         case RolloutAborted(harmful=True) | RolledBack():
             summary = f"version {fact.version} was rolled back: {fact.reason}"
-            return [_rolled_back(fact.deployment, summary)], [*_waits(fact.deployment), _aborted(fact.deployment)]
+            return [_rolled_back(fact, summary)], [*_waits(fact.deployment), _aborted(fact.deployment)]
         case RolloutAborted(cause="silence" | "warming" | "load" | "undecided"):
             summary = f"rollout of version {fact.version} ended and may be tried again: {fact.reason}"
             return [_aborted(fact.deployment, summary)], _waits(fact.deployment)
@@ -50,8 +54,8 @@ def alarms_of(fact: Any) -> tuple[Alarms, Alarms]:
             return [], _waits(fact.deployment)
         case RolloutStarted():
             return [], [_aborted(fact.deployment)]
-        case RolloutCompleted(promoted=promoted):
-            return [], [*_waits(fact.deployment), *([_rolled_back(fact.deployment)] if promoted else [])]
+        case RolloutCompleted():
+            return [], _waits(fact.deployment)
         case _:
             return [], []
 
@@ -75,5 +79,14 @@ def _aborted(deployment: str, summary: str = "") -> Alarm:
     return Alarm(ABORTED, {"deployment": deployment}, "warning", summary, f"headrace rollout retry {deployment}")
 
 
-def _rolled_back(deployment: str, summary: str = "") -> Alarm:
-    return Alarm(ROLLED_BACK, {"deployment": deployment}, "critical", summary, f"headrace rollout status {deployment}")
+def ended_by_promotion(fact: Any, firing: Iterable[AlertChanged]) -> list[str]:
+    """The fingerprints of the alerts about versions rolled back before, which end when a version is promoted."""
+    if not (isinstance(fact, RolloutCompleted) and fact.promoted):
+        return []
+    about = {"alertname": ROLLED_BACK, "deployment": fact.deployment}
+    return [alert.fingerprint for alert in firing if about.items() <= alert.labels.items()]
+
+
+def _rolled_back(fact: RolloutAborted | RolledBack, summary: str) -> Alarm:
+    about = {"deployment": fact.deployment, "version": str(fact.version)}
+    return Alarm(ROLLED_BACK, about, "critical", summary, f"headrace rollout status {fact.deployment}")
