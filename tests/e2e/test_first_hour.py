@@ -101,12 +101,25 @@ def test_decisions_are_made_again_from_the_log_alone(shell: Shell) -> None:
 def test_the_decisions_of_a_version_are_recalled(shell: Shell) -> None:
     none = shell.run("model", "recall", "my-model", "1", "--out", "recalled.csv")
     assert "has no other version that it routes to: name one, --with VERSION" in none.stderr
-    found = shell.json("model", "recall", "my-model", "1", "--with", "1", "--out", "recalled.csv")
-    assert found["decisions"] >= 1
-    assert (found["flips"], found["why_not"]) == (0, {})
-    lines = (shell.folder / "recalled.csv").read_text().splitlines()
-    assert len(lines) == 1 + found["decisions"]
-    assert lines[0].startswith("request_id,unit,at,answer,value,label,outcome,topic,partition,offset,new_version")
+    itself = shell.run("model", "recall", "my-model", "1", "--with", "1", "--out", "recalled.csv")
+    assert "version 1 cannot be compared with itself" in itself.stderr
+    assert not (shell.folder / "recalled.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("decision", "remake", "--sample", "5", "--deployment", "nope"),
+        ("finding", "list", "--deployment", "nope"),
+        ("model", "list", "nope"),
+        ("model", "recall", "nope", "3", "--out", "recalled.csv"),
+        ("training", "list", "--deployment", "nope"),
+    ],
+)
+def test_a_deployment_that_is_not_there_is_refused_with_those_that_are(shell: Shell, words: tuple[str, ...]) -> None:
+    ran = shell.run(*words)
+    assert ran.returncode == 2
+    assert "no applied project declares 'nope' (declared: my-model)" in ran.stderr
 
 
 def test_http_answers_the_same_as_kafka(shell: Shell) -> None:

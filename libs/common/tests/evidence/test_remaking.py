@@ -200,6 +200,7 @@ async def test_the_priors_answer_has_the_deployments_own_row(scene: Scene) -> No
     made = scene.made("r", 0, answer=answer, assigned=None, signature=bare.digest, route_offset=1)
     found = await again(scene, made)
     assert (found.result, found.version, found.score.result) == ("same", None, "none")
+    assert found.is_by_prior
 
 
 async def test_an_invalid_request_is_refused_again_for_the_same_reason(scene: Scene) -> None:
@@ -247,8 +248,14 @@ async def test_decisions_are_picked_by_sample_and_by_age(scene: Scene) -> None:
     assert len({m.event.request_id for m in first}) == 20
     assert len(await picking.sample(scene.evidence, 500, seed=7)) == 50
     assert await picking.sample(scene.evidence, 5, seed=7, deployment="other") == []
-    with pytest.raises(Misconfigured, match="no decision on request 'nobody'"):
+    with pytest.raises(Misconfigured, match="the log has no decision on 'nobody': give a request id"):
         await picking.by_ids(scene.evidence, ["nobody"])
+    at_s = scene.log.clock.now_s()
+    assert [m.event.request_id for m in await picking.by_ids(scene.evidence, ["r7"], "d", at_s)] == ["r7"]
+    with pytest.raises(Misconfigured, match="'r7' that was written around"):
+        await picking.by_ids(scene.evidence, ["r7"], "d", at_s + 3600.0)
+    with pytest.raises(Misconfigured, match=r"no applied project declares 'nope' \(declared: d\)"):
+        await picking.by_ids(scene.evidence, ["nobody"], "nope")
 
 
 async def rows_of(scene: Scene, version: int, other: int) -> list[Any]:
@@ -280,8 +287,22 @@ async def test_recall_says_why_a_request_is_not_decided_again(scene: Scene) -> N
     ]  # fmt: skip
     with pytest.raises(Misconfigured, match="version 9 is not registered"):
         await rows_of(scene, 1, 9)
-    with pytest.raises(Misconfigured, match="d has no version 9"):
-        await rows_of(scene, 9, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("d", 9, None), "d has no version 9: `headrace model list d`"),
+        (("d", 1, 9), "d has no version 9"),
+        (("d", 1, 1), "version 1 cannot be compared with itself: name another"),
+        (("nope", 3, None), r"no applied project declares 'nope' \(declared: d\)"),
+    ],
+)
+async def test_a_recall_of_or_with_what_is_not_there_is_refused_at_once(
+    scene: Scene, names: tuple[str, int, int | None], sentence: str
+) -> None:
+    with pytest.raises(Misconfigured, match=sentence):
+        await other_version(scene.evidence, *names)
 
 
 async def test_recall_of_a_version_of_inputs_makes_the_rows_of_one_with_features(scene: Scene) -> None:

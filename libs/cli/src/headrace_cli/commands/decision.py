@@ -14,6 +14,7 @@ from headrace.evidence.reading import Evidence
 from headrace.evidence.remade import Remade
 from headrace.evidence.remaking import remade
 from headrace.log.codec import Message
+from headrace_cli.commands.explain import instant_of
 from headrace_cli.evidence.opened import Spoken, opened
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.numbers import INT32, MOST_SHOWN
@@ -36,6 +37,9 @@ def remake(
     sample: Annotated[int | None, typer.Option(min=1, max=MOST_SHOWN, help="Random decisions instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=INT32, help="Of the random choice.")] = 1,
     deployment: Annotated[str | None, typer.Option(help="Only decisions of this deployment.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="About when they were answered, for ids that are older than the index.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make decisions again: route, fallback step, feature row and score, from the log alone. Exit code 1 if any differs."""
@@ -43,10 +47,14 @@ def remake(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if bool(ids) + bool(last) + bool(sample) != 1:
         raise Misconfigured("name request ids, or give --last N, or --sample N")
+    if at is not None and not ids:
+        raise Misconfigured("--at says when request ids were answered: name them")
+    at_s = None if at is None else instant_of(at)
 
     async def work(session: Session) -> list[Remade]:
         async with opened(session) as evidence:
-            return await remade(evidence, await _picked(evidence, ids or [], last, sample, seed, deployment), Spoken())
+            picked = await _picked(evidence, ids or [], last, sample, seed, deployment, at_s)
+            return await remade(evidence, picked, Spoken())
 
     found = run(work)
     if as_json:
@@ -58,13 +66,27 @@ def remake(
 
 
 async def _picked(
-    evidence: Evidence, ids: list[str], last: int | None, sample: int | None, seed: int, deployment: str | None
+    evidence: Evidence,
+    ids: list[str],
+    last: int | None,
+    sample: int | None,
+    seed: int,
+    deployment: str | None,
+    at_s: float | None,
 ) -> list[Message]:
+    """The decisions that are meant, at least one. Raises `Misconfigured`."""
     if ids:
-        return await picking.by_ids(evidence, ids, deployment)
+        return await picking.by_ids(evidence, ids, deployment, at_s)
     if last:
-        return await picking.last(evidence, last, deployment)
-    return await picking.sample(evidence, sample or 0, seed, deployment)
+        found = await picking.last(evidence, last, deployment)
+    else:
+        found = await picking.sample(evidence, sample or 0, seed, deployment)
+    if not found and deployment is not None:
+        evidence.projects.declared(deployment)
+    if not found:
+        of = f" of {deployment}" if deployment else ""
+        raise Misconfigured(f"no decision{of} was found on the log: `headrace topic tail inference.decisions`")
+    return found
 
 
 def summary(found: list[Remade]) -> dict[str, Any]:
@@ -103,6 +125,8 @@ def _show(found: list[Remade]) -> None:
         for one in odd[:_SHOWN]:
             listed.add_row(plain_text(one.request_id), plain_text(one.place), one.result, plain_text(one.why))
         put(listed, "\nnot the same")
+    if by_prior := sum(one.is_by_prior for one in found):
+        console.print(f"{by_prior:,} answered by the prior: its value is compared with the step, there is no score")
     for why, count in counts["unknown_because"].items():
         console.print(plain_text(f"{count:,} cannot be made again: {why}"))
     console.print(

@@ -55,7 +55,7 @@ def show_deployment(deployment: str, as_json: AsJson = False) -> None:
     """Show one deployment: its route, its rollout, its open findings, and its newest episodes."""
 
     async def work(session: Session) -> dict[str, Any]:
-        refuse_unknown(session, deployment)
+        session.projects.declared(deployment)
         messages = await _history(session)
         row = next(row for row in await rows_of(session, messages) if row["deployment"] == deployment)
         episodes = _timeline(messages).episodes(deployment, 5)
@@ -205,17 +205,10 @@ def _now(rollout: dict[str, Any] | None, findings: int) -> dict[str, Any]:
     return {"rollout": text, "rollout_state": running, "findings": findings}
 
 
-def refuse_unknown(session: Session, deployment: str) -> None:
-    """Raise `Misconfigured` for a deployment that no applied project declares."""
-    if session.projects.deployment(deployment) is None:
-        known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
-        raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
-
-
 def _refuse_empty(session: Session, found: Timeline, deployment: str) -> None:
     """A deployment that is not declared any more may still have a history."""
     if deployment not in found.deployments:
-        refuse_unknown(session, deployment)
+        session.projects.declared(deployment)
         raise Misconfigured(
             f"nothing has happened to {deployment} yet: no version, no finding, no command (`headrace deployment list`)"
         )

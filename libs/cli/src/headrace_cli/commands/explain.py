@@ -48,9 +48,7 @@ def explain(
 
 
 async def _explained(session: Session, deployment: str, request: str | None, at: str | None) -> dict[str, Any]:
-    if session.projects.deployment(deployment) is None:
-        known = ", ".join(found.name for _, found in session.projects.deployments()) or "none"
-        raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
+    session.projects.declared(deployment)
     written_at_s = None if at is None else instant_of(at)
     async with opened(session) as evidence:
         if request is None:

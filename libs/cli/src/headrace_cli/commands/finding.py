@@ -30,7 +30,10 @@ def list_findings(
     """List open findings: what is wrong, and since when by event time."""
 
     async def work(session: Session) -> list[Finding]:
-        return (await read_findings(session)).of(deployment, only_open=not all_of_them)
+        findings = await read_findings(session)
+        if deployment is not None and not findings.of(deployment, only_open=False):
+            session.projects.declared(deployment)
+        return findings.of(deployment, only_open=not all_of_them)
 
     found = run(work)
     if as_json:

@@ -76,7 +76,14 @@ def list_versions(
 ) -> None:
     """List versions with their stage; options narrow the search."""
     holds = _filters(deployment, stage, tag or (), least or ())
-    found = [version for version in run(lambda session: _versions(session, as_of)) if all(f(version) for f in holds)]
+
+    async def work(session: Session) -> list[ModelVersion]:
+        every = await _versions(session, as_of)
+        if deployment is not None and not any(one.registered.deployment == deployment for one in every):
+            session.projects.declared(deployment)
+        return [version for version in every if all(f(version) for f in holds)]
+
+    found = run(work)
     columns = ["deployment", "version", "stage", "aliases", "tags", "trained_rows", "reason", "model_digest"]
     none = f"{deployment} has no version yet" if deployment else "no version is registered yet"
     empty = "no version matches these options" if stage or tag or least else none

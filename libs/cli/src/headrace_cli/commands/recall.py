@@ -36,7 +36,12 @@ def recall(
     out: Annotated[Path, typer.Option("--out", help="The file to write: .csv or .parquet.")],
     other: Annotated[
         int | None,
-        typer.Option("--with", min=1, max=INT32, help="The version to decide again with; the champion by default."),
+        typer.Option(
+            "--with",
+            min=1,
+            max=INT32,
+            help="The version to decide again with; by default the champion, or the previous one if that is bad.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -51,21 +56,28 @@ def recall(
     async def work(session: Session) -> tuple[int, Summary]:
         summary, spoken = Summary(), Spoken()
         async with opened(session) as evidence:
-            chosen = await other_version(evidence, deployment, version) if other is None else other
+            chosen = await other_version(evidence, deployment, version, other)
+            batches = recalled(evidence, deployment, version, chosen, spoken)
+            first = await anext(batches, None)
+            if first is None:
+                return chosen, summary
             with written(out) as add:
-                async for batch in recalled(evidence, deployment, version, chosen, spoken):
+                add(first)
+                summary.take(first)
+                async for batch in batches:
                     add(batch)
                     summary.take(batch)
         return chosen, summary
 
     chosen, summary = run(work)
-    found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary), "file": str(out)}
+    file = str(out) if summary.decisions else None
+    found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary), "file": file}
     show_result(found, as_json=as_json, line=_line(found))
 
 
 def _line(found: dict[str, Any]) -> str:
     if not found["decisions"]:
-        return f"version {found['version']} has made no decision"
+        return f"version {found['version']} has made no decision: no file is written"
     again = sum(found["why_not"].values())
     lines = [
         f"{found['decisions']:,} decisions by version {found['version']}, for requests from {found['first_at']} to {found['last_at']}",

@@ -94,6 +94,8 @@ def list_runs(
     async def work(session: Session) -> list[dict[str, Any]]:
         found = runs_of(await session.all_of("training.facts"))
         wanted = [one for one in found if deployment in (None, one.accepted.deployment)]
+        if deployment is not None and not wanted:
+            session.projects.declared(deployment)
         return [_row(one) for one in reversed(wanted[-limit:])]
 
     columns = ["run", "deployment", "cause", "stage", "share", "detail", "pid", "log"]

@@ -14,14 +14,21 @@ from headrace.log.port import TopicPartition
 _STRIDE, _ROUNDS = 4, 20
 
 
-async def by_ids(evidence: Evidence, ids: Sequence[str], deployment: str | None = None) -> list[Message]:
-    """The decisions on these requests. Raises `Misconfigured` with the first one that has none."""
+async def by_ids(
+    evidence: Evidence, ids: Sequence[str], deployment: str | None = None, at_s: float | None = None
+) -> list[Message]:
+    """The decisions on these requests. `at_s`: about when they were written, if they are older than the index.
+
+    Raises `Misconfigured` with the first one that has none, and the way out.
+    """
     found: list[Message] = []
     for ident in ids:
-        about = await evidence.messages(await evidence.index.find("request", ident))
+        about = await evidence.about(ident, at_s)
         mine = [m for m in _made(about, deployment) if m.event.request_id == ident]
         if not mine:
-            raise Misconfigured(f"no decision on request {ident!r} is in the index{_of(deployment)}")
+            if deployment is not None:
+                evidence.projects.declared(deployment)
+            raise Misconfigured(await evidence.why_none(deployment, ident, at_s))
         found += mine
     return found
 
@@ -86,7 +93,3 @@ def _place(
             return Place(DECISIONS, tp.partition, begins[tp] + number)
         number -= size
     raise IndexError(number)
-
-
-def _of(deployment: str | None) -> str:
-    return f" of {deployment}" if deployment else ""

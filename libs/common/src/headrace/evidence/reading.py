@@ -68,12 +68,18 @@ class Evidence:
         mine = [m for m in about if _is_about(m, deployment, wanted)]
         made = [m for m in mine if isinstance(m.event, DecisionMade)]
         if not made:
-            raise Misconfigured(await self._why_none(deployment, wanted, at_s))
+            raise Misconfigured(await self.why_none(deployment, wanted, at_s))
         newest = max(made, key=lambda m: (m.record.timestamp_ms, m.record.offset))
         if newest.event.shadows_due:
             mine += await self.messages(await self.index.find("request", newest.event.request_id))
         late = [m.event for m in mine if isinstance(m.event, ShadowScored)]
         return replace(newest, event=joined([newest.event, *late])[0])
+
+    async def about(self, request: str, at_s: float | None = None) -> list[Message]:
+        """What was written about a request id; `at_s`: about when, for one that is older than the index."""
+        if at_s is not None:
+            return await self._around(request, at_s)
+        return await self.messages(await self.index.find("request", request))
 
     async def outcomes(self, decision: Message) -> list[Message]:
         """The outcomes of a decision's unit; of more than `MOST_OUTCOMES` so many per partition from the decision on, by
@@ -170,19 +176,21 @@ class Evidence:
         await read_up_to(self.log, ends, take, starts=starts)
         return [message for record in found if (message := self._decoded(record)) is not None]
 
-    async def _why_none(self, deployment: str, wanted: str, at_s: float | None) -> str:
+    async def why_none(self, deployment: str | None, wanted: str, at_s: float | None) -> str:
+        """Why a deployment, or the log, has no decision on a request id or unit, with the way out."""
         if at_s is not None:
-            return f"{deployment} has no decision on {wanted!r} that was written around {format_instant(at_s)}"
+            return f"{deployment or 'the log'} has no decision on {wanted!r} that was written around {format_instant(at_s)}"
+        of = f" of {deployment}" if deployment else ""
         name = self.topics.name(DECISIONS)
         first, _ = await self.index.positions()
         begins = await self.log.begin_offsets(await self.log.partitions(name))
         if any(first.get(tp, begin) > begin for tp, begin in begins.items()):
             return (
-                f"the index of decisions holds none of {deployment} on {wanted!r}, and the log has older ones: name about"
+                f"the index of decisions holds none{of} on {wanted!r}, and the log has older ones: name about"
                 " when it was answered, `--at 2013-04-24T06:00Z`"
             )
         return (
-            f"{deployment} has no decision on {wanted!r}: give a request id or a unit, as shown by"
+            f"{deployment or 'the log'} has no decision on {wanted!r}: give a request id or a unit, as shown by"
             " `headrace topic tail inference.decisions`"
         )
 

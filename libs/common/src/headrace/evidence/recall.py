@@ -80,8 +80,18 @@ class Summary:
                 self.why_not[row.why_not] = self.why_not.get(row.why_not, 0) + 1
 
 
-async def other_version(evidence: Evidence, deployment: str, version: int) -> int:
-    """The version to decide again with: the champion, or the one before where that is the bad one itself."""
+async def other_version(evidence: Evidence, deployment: str, version: int, named: int | None = None) -> int:
+    """The version to decide again with: the one that is named; by default the champion, or the one before where that is
+    the bad one itself. Raises `Misconfigured` where the deployment or a version is not known, or both are the same.
+    """
+    evidence.projects.declared(deployment)
+    for wanted in (version, named):
+        if wanted is not None and await evidence.version(deployment, wanted) is None:
+            raise Misconfigured(f"{deployment} has no version {wanted}: `headrace model list {deployment}`")
+    if named == version:
+        raise Misconfigured(f"version {version} cannot be compared with itself: name another, --with VERSION")
+    if named is not None:
+        return named
     found = await evidence.newest("registry.routes", deployment)
     route = found.event if found is not None and isinstance(found.event, Route) else None
     for other in (route.champion, route.previous, route.baseline) if route is not None else ():
@@ -94,11 +104,7 @@ async def recalled(
     evidence: Evidence, deployment: str, version: int, other: int, say: Say = lambda line: None
 ) -> AsyncIterator[list[Recalled]]:
     """The decisions of a version in batches. Raises `Misconfigured` where the deployment or a version is not known."""
-    found = evidence.projects.deployment(deployment)
-    if found is None:
-        raise Misconfigured(f"no applied project declares {deployment!r}")
-    if await evidence.version(deployment, version) is None:
-        raise Misconfigured(f"{deployment} has no version {version}")
+    found = evidence.projects.declared(deployment)
     scorer = await scorer_of(evidence, deployment, other)
     if isinstance(scorer, str):
         raise Misconfigured(f"it cannot be decided again: {scorer}")

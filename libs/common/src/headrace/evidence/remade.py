@@ -59,6 +59,11 @@ class Remade(msgspec.Struct, frozen=True):
         return {"route": self.route, "step": self.step, "row": self.row, "score": self.score}
 
     @property
+    def is_by_prior(self) -> bool:
+        """Whether the prior answered: its value belongs to the step, and no version gave a score."""
+        return self.version is None and self.answer == FellBack.__name__
+
+    @property
     def result(self) -> Literal["same", "differs", "unknown"]:
         """Whether all parts are as they were: a difference counts before what is unknown."""
         results = {part.result for part in self.parts.values()}

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
-from headrace.errors import Fatal, Poison, Retryable
+from headrace.errors import Fatal, Misconfigured, Poison, Retryable
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition, SourceDefinition
 from headrace.events.project import ProjectApplied
 from headrace.instants import LATEST_S, why_not
@@ -112,6 +112,14 @@ class Projects:
     def deployment(self, name: str) -> tuple[ProjectDefinition, DeploymentDefinition] | None:
         """A deployment by name, with its project."""
         return next(((project, found) for project, found in self.deployments() if found.name == name), None)
+
+    def declared(self, name: str) -> tuple[ProjectDefinition, DeploymentDefinition]:
+        """The same. Raises `Misconfigured` for a deployment that no applied project declares, with those that are."""
+        found = self.deployment(name)
+        if found is None:
+            known = ", ".join(sorted(deployment.name for _, deployment in self.deployments())) or "none"
+            raise Misconfigured(f"no applied project declares {name!r} (declared: {known})")
+        return found
 
     def project_of(self, deployment: str) -> ProjectApplied | None:
         """The applied project that declares a deployment."""
