@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 from tests.console.browser import chromium, settled, sideways, tab, violations
+from tests.console.pictures import picture_of
 from tests.console.player import Player, Wanted
 
 from headrace.events.alerts import AlertChanged
@@ -77,8 +78,7 @@ def about(name: str) -> Wanted:
 async def picture(page: Page, name: str, height: int = 900) -> None:
     """A picture of what is seen, where they are asked for."""
     if folder := os.environ.get("HEADRACE_SCREENSHOTS"):
-        path = Path(folder) / f"console-{name}.png"
-        await page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 1280, "height": height})
+        await picture_of(page, Path(folder) / f"console-{name}.png", 1280, height)
 
 
 async def links(page: Page, within: str) -> list[str]:
@@ -136,10 +136,11 @@ async def test_a_rollout_is_seen_going_from_share_to_share(player: Player, brows
         for share, words in ((0.0, "shadow"), (0.01, "1 %"), (0.05, "5 %"), (0.25, "25 %")):
             await player.play_to(advanced(share))
             await expect(step).to_contain_text(re.compile(rf"\b{words}"))
-        route = page.locator("#route")
-        await route.scroll_into_view_if_needed()
+        # Also what is below the screen follows: it is read aloud, searched and printed.
         await player.play_to(lambda event: isinstance(event, RouteChanged))
+        route = page.locator("#route")
         await expect(route.get_by_role("row", name="v3")).to_contain_text("25 %")
+        await expect(route).not_to_be_in_viewport()
 
 
 async def test_evidence_promotes_one_version_and_takes_two_back(
@@ -159,7 +160,8 @@ async def test_evidence_promotes_one_version_and_takes_two_back(
         await expect(rollout).to_contain_text("promoted")
         await expect(page.locator(".figures .version").first).to_have_text("v3")
         await player.play_to(aborted(4))
-        await expect(rollout).to_contain_text("gross: its Brier score is over 0.1 above its control's")
+        await expect(rollout).to_contain_text("rolled back: gross: its Brier score is over 0.1 above its control's")
+        await expect(rollout.locator(".steps .ended")).to_contain_text("rolled back here")
         await player.play_to(about("RolloutRolledBack"))
         await page.get_by_role("link", name="Now", exact=True).first.click()
         await expect(page.locator(".needs")).to_contain_text("version 4 was rolled back")

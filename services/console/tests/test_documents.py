@@ -88,10 +88,11 @@ def test_the_history_of_evidence_grows_with_the_verdicts() -> None:
 def test_a_rollout_that_ended_keeps_its_reason_and_has_no_buttons() -> None:
     found = rolling(RolloutAborted("d", "r1", 2, "errors", harmful=True)).document("deployment/d")
     assert (found["rollout"]["outcome"], found["rollout"]["reason"], found["rollout"]["offers"]) == (
-        "aborted",
+        "rolled_back",
         "errors",
         (),
     )
+    assert (found["rollout"]["state"], found["rollout"]["at"]) == ("rolled back", 0)
     assert (found["versions"]["2"]["stage"], found["versions"]["2"]["reason"]) == ("rejected", "errors")
 
 
@@ -157,6 +158,7 @@ def test_a_version_has_its_card_gates_and_waivers() -> None:
     found = Known().facts(registered, CardWritten("d", 1, "# Card")).document("version/d/1")
     assert (found["card"], found["row"]["metrics"], found["place"]) == ("# Card", {"auc": 0.7}, "registry.facts/0/1")
     assert found["gates"]["beats_prior"]["waived_by"] == "anna: it must go on"
+    assert (found["row"]["gates"]["beats_prior"], found["row"]["waived"]) == ("FAIL", ("beats_prior",))
 
 
 def test_a_version_that_was_rolled_back_says_by_whom() -> None:
@@ -286,4 +288,26 @@ def test_sources_and_views_show_freshness_and_what_is_missing() -> None:
     row, view = found["sources"]["p/landings"], found["views"]["p/carrier"]
     assert (row["newest_event_s"], row["behind_records"], row["late"], row["mark"]) == (9.0, 4, 3, "ok")
     assert (view["entity"], view["features"]) == ("carrier", {"late_3h": "mean of late over 3 h"})
+    assert row["newest_word"] == ""
     assert Known().apply(compile_project(project)).document("features")["sources"]["p/landings"]["mark"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("feature", "applied", "word"),
+    [
+        (True, {"events.landings.v1/0": 7}, "not known since its restart"),
+        (True, {"n.events.landings.v1/0": 7}, "not known since its restart"),
+        (True, {"events.takeoffs.v1/0": 7}, "none yet"), (True, {}, "none yet"), (True, None, "not known"),
+        (False, {}, "not known"),
+    ],
+)  # fmt: skip
+def test_a_feature_service_that_began_again_does_not_know_the_newest_event(
+    feature: bool, applied: dict[str, int] | None, word: str
+) -> None:
+    known = Known().apply(compile_project(Project("p", [], sources=[LANDINGS], views=[CARRIER])))
+    if feature:
+        known.report("feature")
+    if applied is not None:
+        known.report("inference", applied=applied)
+    row = known.document("features")["sources"]["p/landings"]
+    assert (row["newest_event_s"], row["newest_word"]) == (None, word)

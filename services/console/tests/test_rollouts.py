@@ -8,6 +8,7 @@ from services.console.tests.known import Known
 from headrace.events.definition import GuardrailDefinition, RolloutDefinition
 from headrace.events.registry import (
     ApprovalAwaited,
+    RolloutAborted,
     RolloutAdvanced,
     RolloutCompleted,
     RolloutPaused,
@@ -105,6 +106,22 @@ def test_what_is_queued_is_a_line_too_and_nothing_is_none() -> None:
 def test_a_promoted_rollout_is_at_its_end() -> None:
     found = known(STEP, RolloutCompleted("d", "r1", 2, 9.0, reason="all passed")).document("deployment/d")["rollout"]
     assert (found["outcome"], found["state"], found["at"], found["reason"]) == ("promoted", "promoted", 3, "all passed")
+
+
+@pytest.mark.parametrize(
+    ("facts", "harmful", "outcome", "at"),
+    [
+        ((), True, "rolled_back", 0), ((STEP,), True, "rolled_back", 1), ((STEP,), False, "aborted", 1),
+    ],
+)  # fmt: skip
+def test_a_rollout_that_did_harm_was_rolled_back_where_it_ended(
+    facts: tuple, harmful: bool, outcome: str, at: int
+) -> None:
+    known_ = known(*facts, RolloutAborted("d", "r1", 2, "errors", harmful=harmful))
+    found = known_.document("deployment/d")["rollout"]
+    word = outcome.replace("_", " ")
+    assert (found["outcome"], found["state"], found["at"], found["waits_for"]) == (outcome, word, at, "")
+    assert [mark["text"] for mark in known_.document("series/d")["marks"].values()][-1] == f"version 2 {word}"
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ export interface RolloutBrief {
   mark: "attention" | "ok" | "page" | "unknown";
 }
 
-/** A rollout, in motion or ended. `steps`: shares of the plan in order (a shadow step is 0), `at`: the index of the current one, the length of `steps` when it is promoted. `outcome`: `promoted`, `aborted`, `rolled_back`, `completed`, or "" while it runs. `history`: the verdicts so far per metric, for the chart: event time, measured value. */
+/** A rollout, in motion or ended. `steps`: shares of the plan in order (a shadow step is 0), `at`: the index of the current one, or of the one in which it was aborted; the length of `steps` when it was promoted. `outcome`: `promoted`, `aborted`, `rolled_back` (it did harm, before its promotion or after it), `completed`, or "" while it runs. `history`: the verdicts so far per metric, for the chart: event time, measured value. */
 export interface RolloutView {
   id: string;
   version: number;
@@ -405,7 +405,7 @@ export interface SilenceRow {
   offers: (Offer)[];
 }
 
-/** A source. `newest_event_s`: event time of its newest event contained in the features. `behind_records`: not folded yet. `silent_s`: wall time since the newest event was appended, None where it is not known. */
+/** A source. `newest_event_s`: event time of its newest event contained in the features. `behind_records`: not folded yet. `silent_s`: wall time since the newest event was appended, None where it is not known. `newest_word`: why `newest_event_s` is None, "" if it is not. */
 export interface SourceRow {
   source: string;
   project: string;
@@ -416,6 +416,7 @@ export interface SourceRow {
   repeated: number | null;
   building_share: number | null;
   silent_s: number | null;
+  newest_word: string;
 }
 
 /** A partition that is stopped, with the commands that end the stop. */
@@ -449,7 +450,7 @@ export interface TimelineStep {
   sentence: string;
   mark: "attention" | "ok" | "page" | "unknown";
   at_s: number;
-  wall_s: number;
+  wall_s: number | null;
   place: string;
   after_s: number | null;
   event_after_s: number | null;
@@ -486,7 +487,7 @@ export interface Version {
   offers: (Offer)[];
 }
 
-/** A version in a list. `stage`: of the registry. `gates`: verdicts by gate. */
+/** A version in a list. `stage`: of the registry. `gates`: verdicts by gate. `waived`: gates that need not pass. */
 export interface VersionRow {
   version: number;
   stage: string;
@@ -498,6 +499,7 @@ export interface VersionRow {
   reason: string;
   by: string;
   approved_by: string;
+  waived: (string)[];
 }
 
 /** A feature view. `missing_share`: of its features in the newest windows of the deployments that use it, by deployment. */

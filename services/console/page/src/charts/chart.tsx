@@ -30,7 +30,7 @@ const HEIGHT = 112;
 // What matters most has more room.
 const FIRST_HEIGHT = 160;
 const AXIS_HEIGHT = 32;
-const TOP = 20;
+const TOP = 24;
 // Charts follow the data at most once a second: a course does not change faster.
 const LEAST_GAP_MS = 1000;
 
@@ -111,7 +111,7 @@ function options(box: HTMLElement, { picture, write, group, isFirst = false, isL
   return {
     width: box.clientWidth,
     height: box.clientHeight,
-    padding: [TOP, 24, isLast ? 0 : 8, 0],
+    padding: [TOP, 40, isLast ? 0 : 8, 0],
     legend: { show: false },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     cursor: { sync: { key: group, scales: ["x", null] }, y: false, drag: { x: false, y: false }, points: { size: 6 } },

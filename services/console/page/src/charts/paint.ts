@@ -39,6 +39,7 @@ export function paintMarks(u: uPlot, marks: readonly Placed[], hasShapes: boolea
   ctx.globalAlpha = 0.6;
   ctx.font = `${12 * scale}px system-ui, sans-serif`;
   ctx.textAlign = "center";
+  ctx.textBaseline = "bottom"; // some shapes reach below the line of writing
   let last = -Infinity;
   for (const { x, mark } of marks) {
     vertical(u, x, (at) => {
@@ -50,7 +51,7 @@ export function paintMarks(u: uPlot, marks: readonly Placed[], hasShapes: boolea
       if (!hasShapes || at - last < 16 * scale) return;
       last = at;
       ctx.globalAlpha = 1;
-      ctx.fillText(shapeOf(mark.kind), at, bbox.top - 4 * scale);
+      ctx.fillText(shapeOf(mark.kind), at, bbox.top - 2 * scale);
       ctx.globalAlpha = 0.6;
     });
   }

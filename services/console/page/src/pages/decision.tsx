@@ -78,6 +78,7 @@ function Parts({ view }: { view: DecisionView }): JSX.Element {
       </section>
       <section class="panel">
         <h2>Why this version</h2>
+        {view.why.length > 0 && <p class="soft">The newest cause first, each with its time of the day on the wall clock and its event time, UTC.</p>}
         {view.why.length ? <ol class="story">{view.why.map((step) => <Step key={step.place + step.order} step={step} />)}</ol> : <p class="soft">The route has no cause on the log.</p>}
         <p class="soft">The same in the terminal:</p>
         <Command text={`headrace explain ${view.deployment} ${view.request_id}`} />

@@ -4,15 +4,17 @@ import type { JSX } from "preact";
 import type { Deployment, DeploymentRow, FindingRow, VersionRow } from "../documents";
 import { documentOf, type Held } from "../live/store";
 import { Charts } from "../charts/charts";
-import { Ago, EventTime } from "../parts/instant";
+import { EventTime } from "../parts/instant";
 import { Offers } from "../parts/offers";
 import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
 import { count, figure, limit, milliseconds, percent, rate, UNKNOWN } from "../values/numbers";
+import type { Mark } from "../values/marks";
 import { Heading } from "./heading";
 import { NoLabels } from "./no_labels";
+import { ChampionSince } from "./now";
 import { Rollout } from "./rollout";
 import { Route } from "./route";
 
@@ -59,7 +61,7 @@ function Figures({ held }: { held: Held<Deployment> }): JSX.Element {
   return (
     <Panel title="Now" held={held}>
       <dl class="figures">
-        <div><dt>champion</dt><dd class="big"><VersionName deployment={row.name} version={row.champion} /></dd><dd class="soft">{row.champion_since_s != null ? <>since <Ago at_s={row.champion_since_s} /></> : "no model answers"}</dd></div>
+        <div><dt>champion</dt><dd class="big"><VersionName deployment={row.name} version={row.champion} /></dd><dd class="soft">{row.champion_since_s != null ? <>since <ChampionSince row={row} /></> : "no model answers"}</dd></div>
         <div><dt>answers/s</dt><dd class="big">{rate(row.answers_per_s)}</dd><dd class="soft">of the last minute, wall clock</dd></div>
         <div><dt>p99</dt><dd class="big">{milliseconds(row.p99_ms)}</dd><dd class="soft">from request to answer</dd></div>
         <div><dt>fallback</dt><dd class="big">{percent(row.fallback_share, 1)}</dd><dd class="soft">{outcomes(row)}</dd></div>
@@ -102,8 +104,8 @@ function Versions({ name, held }: { name: string; held: Held<Deployment> }): JSX
 const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "version", head: "version", cell: (row) => <VersionName deployment={name} version={row.version} /> },
   { key: "stage", head: "stage", cell: (row) => stageOf(row) },
-  { key: "gates", head: "gates", cell: (row) => <Gates gates={row.gates} /> },
-  { key: "metrics", head: "on held-out rows", cell: (row) => Object.entries(row.metrics).slice(0, 3).map(([metric, value]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(value)}</span>) },
+  { key: "gates", head: "gates", cell: (row) => <Gates row={row} /> },
+  { key: "metrics", head: "on held-out rows", cell: (row) => <HeldOut metrics={row.metrics} most={3} /> },
   { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.trained_rows) },
   { key: "registered", head: "registered (event time)", cell: (row) => <EventTime at_s={row.registered_at_s} /> },
   { key: "by", head: "by", cell: (row) => <>{row.by}{row.approved_by && <span class="soft">, approved by {row.approved_by}</span>}{row.reason && <span class="soft detail">{row.reason}</span>}</> },
@@ -112,17 +114,27 @@ const versionColumns = (name: string): readonly Column<VersionRow>[] => [
 /** The stage, and the aliases that say more: `retired, previous`. */
 export const stageOf = (row: VersionRow): string => [row.stage.replaceAll("_", " "), ...row.aliases.filter((alias) => alias !== row.stage)].join(", ");
 
+/** Metrics on rows that training did not see. */
+export function HeldOut({ metrics, most }: { metrics: Record<string, number>; most?: number }): JSX.Element {
+  const all = Object.entries(metrics).slice(0, most);
+  return <>{all.length ? all.map(([metric, value]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(value)}</span>) : <span class="soft">{UNKNOWN}</span>}</>;
+}
+
 /** Gates in one line: all passed, or which did not. */
-export function Gates({ gates }: { gates: Record<string, string> }): JSX.Element {
-  const all = Object.entries(gates);
+export function Gates({ row }: { row: VersionRow }): JSX.Element {
+  const all = Object.entries(row.gates);
   if (!all.length) return <span class="soft">none</span>;
-  const failed = all.filter(([, verdict]) => verdict === "FAIL").map(([gate]) => gate);
-  const open = all.filter(([, verdict]) => verdict !== "FAIL" && verdict !== "PASS").map(([gate]) => gate);
-  const passed = all.length - failed.length - open.length;
+  const those = (is: (gate: string, verdict: string) => boolean): string[] => all.filter(([gate, verdict]) => is(gate, verdict)).map(([gate]) => gate);
+  const isWaived = (gate: string): boolean => row.waived.includes(gate);
+  const pairs: [string[], Mark, string][] = [
+    [those((gate, verdict) => verdict === "FAIL" && !isWaived(gate)), "page", "FAIL"],
+    [those((gate, verdict) => verdict === "FAIL" && isWaived(gate)), "attention", "FAIL, waived"],
+    [those((_, verdict) => verdict !== "FAIL" && verdict !== "PASS"), "unknown", "not measured"],
+  ];
+  const passed = those((_, verdict) => verdict === "PASS").length;
   return (
     <>
-      {failed.length > 0 && <span class="pair"><State mark="page" word={`${failed.join(", ")} FAIL`} /></span>}
-      {open.length > 0 && <span class="pair"><State mark="unknown" word={`${open.join(", ")} not measured`} /></span>}
+      {pairs.map(([gates, mark, word]) => gates.length > 0 && <span key={word} class="pair"><State mark={mark} word={`${gates.join(", ")} ${word}`} /></span>)}
       {passed > 0 && <span class="pair"><State mark="ok" word={`${passed} PASS`} /></span>}
     </>
   );

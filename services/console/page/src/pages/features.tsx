@@ -51,7 +51,7 @@ function Parts({ held }: { held: Held<Features> }): JSX.Element {
 
 const SOURCES: readonly Column<SourceRow>[] = [
   { key: "source", head: "source", cell: (row) => <><State mark={row.mark} isQuiet /> <span class="strong">{row.source}</span> <span class="soft">{row.project}</span></> },
-  { key: "newest", head: "newest event in the features", cell: (row) => (row.newest_event_s == null ? <span class="soft">none yet</span> : <EventTime at_s={row.newest_event_s} label />) },
+  { key: "newest", head: "newest event in the features", cell: (row) => (row.newest_event_s == null ? <span class="soft">{row.newest_word}</span> : <EventTime at_s={row.newest_event_s} label />) },
   { key: "silent", head: "silent for", isNumber: true, cell: (row) => row.silent_s == null ? <span class="soft">{UNKNOWN}</span> : <>{duration(row.silent_s)} <span class="soft">wall clock</span></> },
   { key: "behind", head: "not folded yet", isNumber: true, cell: (row) => count(row.behind_records) },
   { key: "late", head: "late", isNumber: true, cell: (row) => count(row.late) },

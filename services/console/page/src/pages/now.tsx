@@ -3,7 +3,7 @@ import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
 import type { DeploymentRow, Need, Quality } from "../documents";
 import { parameter, setParameter } from "../live/address";
-import { staleness } from "../live/clock";
+import { minute_s, staleness } from "../live/clock";
 import { now } from "../live/store";
 import { Command, Runbook } from "../parts/copy";
 import { Ago, Instant } from "../parts/instant";
@@ -91,7 +91,7 @@ function Deployments(): JSX.Element {
   );
   return (
     <Panel title="Deployments" held={now} beside={box}>
-      <Table caption="Deployments" columns={DEPLOYMENTS} order={order} row={(id) => now.value.value?.deployments[id]} sort={sort} search={`${search} ${project}`} noun="deployment" kind="deployments" />
+      <Table caption="Deployments" columns={DEPLOYMENTS} order={order} row={(id) => now.value.value?.deployments[id]} sort={sort} search={`${search} ${project}`} noun="deployment" kind="deployments" isLively />
       {n === 0 && <p class="soft">No deployment has all of these words. <a href="/">Show all</a></p>}
     </Panel>
   );
@@ -101,7 +101,7 @@ const DEPLOYMENTS: readonly Column<DeploymentRow>[] = [
   { key: "name", head: "name", sorts: "up", cell: (row) => <><State mark={row.mark} isQuiet /> <a class="strong" href={href.deployment(row.name)}>{row.name}</a></> },
   {
     key: "champion", head: "champion", sorts: "down",
-    cell: (row) => <><VersionName deployment={row.name} version={row.champion} /> {row.champion_since_s != null && <span class="soft"><Ago at_s={row.champion_since_s} /></span>}</>,
+    cell: (row) => <><VersionName deployment={row.name} version={row.champion} /> <span class="soft"><ChampionSince row={row} /></span></>,
   },
   { key: "answers", head: "answers/s", isNumber: true, sorts: "down", cell: (row) => <><Spark values={row.spark} isFromNought /> <span class="figure">{rate(row.answers_per_s)}</span></> },
   { key: "p99", head: "p99", isNumber: true, sorts: "down", cell: (row) => milliseconds(row.p99_ms) },
@@ -111,10 +111,17 @@ const DEPLOYMENTS: readonly Column<DeploymentRow>[] = [
   { key: "rollout", head: "rollout", sorts: "down", cell: (row) => <Rollout row={row} /> },
 ];
 
+const DAY_S = 86_400;
+/** Since when the champion answers, by the wall clock. Where the deployment's own clock is another (a replay), that is written. */
+export function ChampionSince({ row }: { row: DeploymentRow }): JSX.Element | null {
+  const isApart = useComputed(() => row.event_at_s != null && Math.abs(row.event_at_s - minute_s.value) > DAY_S).value;
+  return row.champion_since_s == null ? null : <><Ago at_s={row.champion_since_s} />{isApart && ", wall clock"}</>;
+}
+
 /** A value beside its limit; what could not be measured is written out, with the reason. */
 export function QualityCell({ quality }: { quality: Quality | null | undefined }): JSX.Element {
   if (!quality) return <span class="soft">{UNKNOWN}</span>;
-  const limit = quality.limit != null && <span class="soft figure"> ({quality.is_above ? "≥" : "≤"} {limitOf(quality.limit)})</span>;
+  const limit = quality.limit != null && <> <span class="soft figure">({quality.is_above ? "≥" : "≤"} {limitOf(quality.limit)})</span></>;
   if (quality.value == null) return <span title={quality.why}><State mark="unknown" word="UNMEASURED" /> <span class="soft">{quality.why}</span></span>;
   return <><span class="soft">{quality.metric}</span> <span class="figure">{figure(quality.value)}</span> <Spark values={quality.spark} />{limit}</>;
 }

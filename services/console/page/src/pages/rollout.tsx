@@ -15,15 +15,27 @@ import { count, figure, limit, percent, things } from "../values/numbers";
 
 export function Rollout({ name, held }: { name: string; held: Held<Deployment> }): JSX.Element {
   const view = useComputed(() => held.value.value?.rollout).value;
-  const order = useComputed(() => Object.keys(held.value.value?.rollout?.evidence ?? {}).sort(byVerdict(held)));
+  // What was never measured says nothing about a rollout that is over.
+  const isLeftOut = (metric: string): boolean => Boolean(held.value.value?.rollout?.outcome) && held.value.value?.rollout?.evidence[metric]?.verdict === "UNMEASURED";
+  const all = useComputed(() => Object.keys(held.value.value?.rollout?.evidence ?? {}).sort(byVerdict(held)));
+  const order = useComputed(() => all.value.filter((metric) => !isLeftOut(metric)));
+  const rest = useComputed(() => all.value.filter(isLeftOut));
   const n = useComputed(() => order.value.length).value;
+  const m = useComputed(() => rest.value.length).value;
+  const row = (id: string): EvidenceRow | undefined => held.value.value?.rollout?.evidence[id];
   if (!view) return <></>;
   const title = <>Rollout of <VersionName deployment={name} version={view.version} /> <span class="soft">({view.policy}{view.control != null && <>, against v{view.control}</>})</span></>;
   return (
     <Panel title={title} held={held} id="rollout" beside={<Offers offers={view.offers} />}>
       <Steps view={view} />
       <Said view={view} />
-      {n > 0 && <Table caption="Evidence" columns={EVIDENCE} order={order} row={(id) => held.value.value?.rollout?.evidence[id]} noun="metric" kind="fit" />}
+      {n > 0 && <Table caption="Evidence" columns={EVIDENCE} order={order} row={row} noun="metric" kind="fit" />}
+      {m > 0 && (
+        <details class="behind">
+          <summary>{things(m, "metric")} {m === 1 ? "was" : "were"} not measured</summary>
+          <Table caption="Evidence that was not measured" columns={EVIDENCE} order={rest} row={row} noun="metric" kind="fit" />
+        </details>
+      )}
       <Evidence view={view} />
     </Panel>
   );
@@ -31,18 +43,20 @@ export function Rollout({ name, held }: { name: string; held: Held<Deployment> }
 
 const ENDED: Record<string, string> = { promoted: "promoted", aborted: "aborted", rolled_back: "rolled back", completed: "completed" };
 
+const DOT = { past: "●", current: "◐", ended: "◆", ahead: "○" };
+
 /** The shares of the plan, from the first to all traffic. */
 function Steps({ view }: { view: RolloutView }): JSX.Element {
   return (
     <ol class="steps" aria-label="Steps of the rollout">
       {view.steps.map((share, index) => {
-        const state = index < view.at ? "past" : index === view.at && !view.outcome ? "current" : "ahead";
+        const state = index < view.at ? "past" : index > view.at ? "ahead" : view.outcome ? "ended" : "current";
         const word = share === 0 ? "shadow" : percent(share);
         return (
           <li key={index} class={state} aria-current={state === "current" ? "step" : undefined}>
-            <span class="dot" aria-hidden="true">{state === "past" ? "●" : state === "current" ? "◐" : "○"}</span>
+            <span class="dot" aria-hidden="true">{DOT[state]}</span>
             <span>{word}</span>
-            <span class="unseen"> ({state})</span>
+            {state === "ended" ? <span>{ENDED[view.outcome]} here</span> : <span class="unseen"> ({state})</span>}
           </li>
         );
       })}

@@ -49,7 +49,7 @@ function Story({ id, held }: { id: string; held: Held<Timeline> }): JSX.Element 
   const steps = Object.entries(episode.steps).sort(([, a], [, b]) => a.order - b.order);
   return (
     <Panel title={episode.title} held={held} id={id} beside={<State mark={episode.mark} word={episode.state} />}>
-      <p class="soft">
+      <p class="soft began">
         began <EventTime at_s={episode.begun_s} label />, <span>wall clock {minute(episode.begun_wall_s)}</span> · {times(episode)}
       </p>
       <ol class="story">{steps.map(([key, step]) => <Step key={key} step={step} />)}</ol>
@@ -70,7 +70,7 @@ function times(episode: Episode): string {
 export function Step({ step }: { step: TimelineStep }): JSX.Element {
   return (
     <li class={`step ${step.mark}`}>
-      <span class="when"><TimeOfDay at_s={step.wall_s} /></span>
+      <span class="when">{step.wall_s != null && <TimeOfDay at_s={step.wall_s} />}</span>
       <State mark={step.mark} isQuiet />
       <div class="what">
         {step.link ? <a href={step.link}>{step.sentence}</a> : step.sentence}

@@ -14,7 +14,7 @@ import { State, Verdict } from "../parts/state";
 import type { Column } from "../parts/table";
 import { VersionName } from "../parts/version_name";
 import { bytes, count, figure, limit, things } from "../values/numbers";
-import { stageOf } from "./deployment";
+import { HeldOut, stageOf } from "./deployment";
 import { Heading } from "./heading";
 
 export function VersionPage({ name, version }: { name: string; version: string }): JSX.Element {
@@ -68,7 +68,7 @@ function What({ value }: { value: Version }): JSX.Element {
         value.owner && ["owner", value.owner],
         row.reason && ["why", row.reason],
         ["trained on", things(row.trained_rows, "row")],
-        ["on held-out rows", Object.entries(row.metrics).map(([metric, measured]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(measured)}</span>)],
+        ["on held-out rows", <HeldOut metrics={row.metrics} />],
         ["artifact", <>{value.format}, {bytes(value.size_bytes)}, <Id id={value.artifact_digest} /></>],
         ["model", <Id id={value.model_digest} />],
         ...sorted(value.tags).map(([tag, text]) => [tag, text] as const),

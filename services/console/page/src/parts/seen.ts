@@ -1,6 +1,7 @@
-// Which elements are on the screen: what nobody sees is not kept up to date.
-import { type Signal, signal, useSignal } from "@preact/signals";
+// Which elements are on the screen: of a table with many lively rows, those that nobody sees follow slowly.
+import { type ReadonlySignal, type Signal, signal, useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
+import { now_s } from "../live/clock";
 
 const signals = new WeakMap<Element, Signal<boolean>>();
 const observer = new IntersectionObserver(
@@ -16,6 +17,10 @@ const observer = new IntersectionObserver(
 /** Has the browser painted what is seen first? Then there is time for what is not. */
 export const isPainted = signal(false);
 export const onPainted = (): void => void setTimeout(() => (isPainted.value = true), 100);
+
+const SLOW_S = 5;
+/** Changes every five seconds; by `index` at different ones, so that not all rows are drawn at once. */
+export const useSlowTurn = (index: number): ReadonlySignal<number> => useComputed(() => Math.floor((Math.floor(now_s.value) + index) / SLOW_S));
 
 /** `ref` goes to the element. Until the browser has looked, `first` holds. */
 export function useSeen(first: boolean): { is: Signal<boolean>; ref: (element: Element | null) => void } {

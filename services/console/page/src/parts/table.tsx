@@ -6,7 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { held, type Sort, turned } from "../values/order";
 import { things } from "../values/numbers";
 import { withParameter } from "../live/address";
-import { isPainted, onPainted, useSeen } from "./seen";
+import { isPainted, onPainted, useSeen, useSlowTurn } from "./seen";
 
 // Rows that a screen may show; the others are drawn when these are painted.
 const FIRST_ROWS = 40;
@@ -34,6 +34,8 @@ interface TableProps<T> {
   kind?: string;
   /** A new search is shown at once, whoever looks. */
   search?: string;
+  /** Many rows that change all the time: those off the screen follow every few seconds. */
+  isLively?: boolean;
 }
 
 /** The order that is shown: the wanted one, unless somebody looks. `key`: a new search or sorting is shown at once. */
@@ -55,7 +57,7 @@ function useHeldOrder(wanted: ReadonlySignal<string[]>, key: string): { order: s
   };
 }
 
-export function Table<T>({ caption, columns, order, row, sort, noun = "row", rowClass, kind = "", search = "" }: TableProps<T>): JSX.Element {
+export function Table<T>({ caption, columns, order, row, sort, noun = "row", rowClass, kind = "", search = "", isLively = false }: TableProps<T>): JSX.Element {
   useEffect(onPainted, []);
   const shown = useHeldOrder(order, `${search} ${sort?.by} ${sort?.isDown}`);
   return (
@@ -73,7 +75,7 @@ export function Table<T>({ caption, columns, order, row, sort, noun = "row", row
           <tr>{columns.map((column) => <Head key={column.key} column={column} sort={sort} />)}</tr>
         </thead>
         <tbody>
-          {shown.order.map((id, index) => <Row key={id} id={id} columns={columns} row={row} rowClass={rowClass} isFirst={index < FIRST_ROWS} />)}
+          {shown.order.map((id, index) => <Row key={id} id={id} columns={columns} row={row} rowClass={rowClass} index={index} isLively={isLively} />)}
         </tbody>
       </table>
     </div>
@@ -99,17 +101,20 @@ interface RowProps<T> {
   columns: readonly Column<T>[];
   row: (id: string) => T | undefined;
   rowClass: ((row: T) => string | undefined) | undefined;
-  isFirst: boolean;
+  index: number;
+  isLively: boolean;
 }
 
-// A row reads its own part of the document: it is drawn again only when that part has changed, and while it is on the screen.
-function Row<T>({ id, columns, row, rowClass, isFirst }: RowProps<T>): JSX.Element | null {
+// A row reads its own part of the document: it is drawn again only when that part has changed.
+function Row<T>({ id, columns, row, rowClass, index, isLively }: RowProps<T>): JSX.Element | null {
+  const isFirst = index < FIRST_ROWS;
   const seen = useSeen(isFirst);
-  const last = useRef<T | undefined>(undefined);
+  const turn = useSlowTurn(index);
   const value = useComputed(() => {
-    if (seen.is.value) last.current = row(id);
-    else if (isPainted.value) last.current ??= untracked(() => row(id));
-    return last.current;
+    if (!isFirst && !isPainted.value) return undefined;
+    if (!isLively || seen.is.value) return row(id);
+    void turn.value;
+    return untracked(() => row(id));
   }).value;
   if (value == null) return <tr ref={seen.ref}><th scope="row">{id}</th><td colSpan={columns.length - 1} /></tr>;
   return (

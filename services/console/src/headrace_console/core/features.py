@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+import msgspec
+
 from headrace.events.definition import FeatureDefinition, ProjectDefinition
 from headrace.events.ops import HealthReported
 from headrace_console.core.documents import Features, Mark, SourceRow, ViewRow
@@ -13,13 +15,16 @@ T = TypeVar("T")
 
 def document(world: World, now_s: float) -> Features:
     """The document `features`."""
-    reports = world.reports.fresh("feature", now_s)
+    reports, answering = world.reports.fresh("feature", now_s), world.reports.fresh("inference", now_s)
     sources, views, missing = {}, {}, {}
     for applied in world.projects.values():
         definition = applied.definition
         stopped = {found.opened.about for d in definition.deployments for found in world.findings.open(d.name)}
         for source in definition.sources:
             row = _source(source.name, definition.name, reports, is_stopped=source.name in stopped)
+            if row.newest_event_s is None:
+                word = _why_no_newest(source.name, definition, reports, answering)
+                row = msgspec.structs.replace(row, newest_word=word)
             sources[f"{definition.name}/{source.name}"] = row
         for view in definition.views:
             features = {feature.name: shown(feature) for feature in view.features}
@@ -59,11 +64,29 @@ def _source(name: str, project: str, reports: list[HealthReported], *, is_stoppe
     return SourceRow(name, project, mark, max(newest, default=None), behind, late, None)
 
 
+def _why_no_newest(
+    source: str, definition: ProjectDefinition, reports: list[HealthReported], answering: list[HealthReported]
+) -> str:
+    """Why the feature service reports no newest event: it knows only those that it has folded since it started.
+
+    Whether anything was folded before, inference says: from which offsets of the source, or of the raw streams that it
+    is made from, it answers.
+    """
+    raw = {pipeline.raw for pipeline in definition.pipelines if source in pipeline.sources}
+    topics = tuple(f"raw.{stream}.v1" for stream in raw) or (f"events.{source}.v1",)
+    if any(_is_of(place, topics) for report in answering for place in report.applied):
+        return "not known since its restart"
+    return "none yet" if reports and answering else "not known"
+
+
+def _is_of(place: str, topics: tuple[str, ...]) -> bool:
+    topic = place.rsplit("/", 1)[0]
+    return any(topic == named or topic.endswith(f".{named}") for named in topics)
+
+
 def _of(source: str, figures: Mapping[str, T]) -> dict[str, T]:
     """The figures of a source's partitions: keys are `SOURCE/PARTITION`, or `events.SOURCE.v1/PARTITION`."""
-    named = (f"{source}", f"events.{source}.v1")
+    topic = f"events.{source}.v1"
     return {
-        place: value
-        for place, value in figures.items()
-        if place.rsplit("/", 1)[0] in named or place.rsplit("/", 1)[0].endswith(f".events.{source}.v1")
+        place: value for place, value in figures.items() if place.rsplit("/", 1)[0] == source or _is_of(place, (topic,))
     }

@@ -150,7 +150,8 @@ class Releases:
                 story.waits_since_s = story.stands_since_s = None
                 if isinstance(event, RolloutAborted):
                     story.reasons[event.version] = (event.reason, "")
-                    self._mark(story, seen, "rollback", f"version {event.version} aborted", event.version)
+                    what = "rolled back" if event.harmful else "aborted"
+                    self._mark(story, seen, "rollback", f"version {event.version} {what}", event.version)
             case RolledBack(version=version, by=by, reason=reason):
                 story.last_place = seen.place
                 story.reasons[version] = (reason, by)

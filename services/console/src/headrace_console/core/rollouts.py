@@ -3,7 +3,7 @@
 from headrace.events.definition import RolloutDefinition
 from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.evidence.rollouts import waits_for
-from headrace.registry.state import PAUSED, RUNNING, UNJUDGED, WARMING, Entry, Rollout
+from headrace.registry.state import PAUSED, RUNNING, UNJUDGED, WARMING, Ended, Entry, Rollout
 from headrace_console.core.documents import EvidenceRow, Mark, Offer, RolloutBrief, RolloutView
 from headrace_console.core.releases import Story
 
@@ -45,13 +45,14 @@ def view_of(
     if rollout is None:
         return None
     steps = steps_of(rollout.plan)
+    outcome = outcome_of(ended) if ended else ""
     waits = None if ended else waits_for(name, rollout, verdict, entry.approvals.get(rollout.version))
     return RolloutView(
         id=rollout.id,
         version=rollout.version,
         control=rollout.control,
         policy=rollout.plan.policy,
-        state=ended.outcome if ended else state_of(rollout, entry),
+        state=outcome.replace("_", " ") if ended else state_of(rollout, entry),
         steps=steps,
         at=at_of(rollout, steps, ended.outcome if ended else ""),
         share=rollout.share,
@@ -63,7 +64,7 @@ def view_of(
         label_count=verdict.label_count if verdict is not None else 0,
         cycles=verdict.cycles if verdict is not None else 0,
         waits_for=waits or "",
-        outcome=ended.outcome if ended else "",
+        outcome=outcome,
         reason=ended.reason if ended else rollout.reason,
         place=story.last_place or story.rollout_place,
         by=rollout.by,
@@ -71,6 +72,11 @@ def view_of(
         history={name: tuple(points) for name, points in story.history.items()} if _is_of(story, rollout) else {},
         offers=() if ended else offers,
     )
+
+
+def outcome_of(ended: Ended) -> str:
+    """How a rollout ended. One that was aborted because it did harm was rolled back, as alerts and timelines say too."""
+    return "rolled_back" if ended.outcome == "aborted" and ended.is_harmful else ended.outcome
 
 
 def _is_of(story: Story, rollout: Rollout) -> bool:
@@ -89,7 +95,10 @@ def steps_of(plan: RolloutDefinition) -> tuple[float, ...]:
 
 
 def at_of(rollout: Rollout, steps: tuple[float, ...], outcome: str) -> int:
-    """The index of the current step; the length of `steps` once it is promoted."""
+    """The index of the current step, or of the one in which it was aborted; the length of `steps` once it is promoted.
+
+    `outcome`: of the registry's fold, where a rollout is `rolled_back` after its promotion only.
+    """
     if outcome in ("promoted", "completed", "rolled_back"):
         return len(steps)
     if rollout.step == WARMING or not steps:

@@ -25,6 +25,7 @@ def row_of(entry: Entry, story: Story, version: int) -> VersionRow:
         reason,
         by or found.by,
         entry.approvals.get(version, ""),
+        tuple(sorted({waiver.gate for waiver in found.waivers})),
     )
 
 

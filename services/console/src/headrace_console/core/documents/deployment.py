@@ -36,9 +36,10 @@ class EvidenceRow(msgspec.Struct, frozen=True):
 class RolloutView(msgspec.Struct, frozen=True):
     """A rollout, in motion or ended.
 
-    `steps`: shares of the plan in order (a shadow step is 0), `at`: the index of the current one, the length of `steps`
-    when it is promoted. `outcome`: `promoted`, `aborted`, `rolled_back`, `completed`, or "" while it runs. `history`: the
-    verdicts so far per metric, for the chart: event time, measured value.
+    `steps`: shares of the plan in order (a shadow step is 0), `at`: the index of the current one, or of the one in which
+    it was aborted; the length of `steps` when it was promoted. `outcome`: `promoted`, `aborted`, `rolled_back` (it did
+    harm, before its promotion or after it), `completed`, or "" while it runs. `history`: the verdicts so far per metric,
+    for the chart: event time, measured value.
     """
 
     id: str
@@ -67,7 +68,7 @@ class RolloutView(msgspec.Struct, frozen=True):
 
 
 class VersionRow(msgspec.Struct, frozen=True):
-    """A version in a list. `stage`: of the registry. `gates`: verdicts by gate."""
+    """A version in a list. `stage`: of the registry. `gates`: verdicts by gate. `waived`: gates that need not pass."""
 
     version: int
     stage: str
@@ -79,6 +80,7 @@ class VersionRow(msgspec.Struct, frozen=True):
     reason: str
     by: str
     approved_by: str = ""
+    waived: tuple[str, ...] = ()
 
 
 class FindingRow(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ class TimelineStep(msgspec.Struct, frozen=True):
     sentence: str
     mark: Mark
     at_s: float
-    wall_s: float
+    wall_s: float | None
     place: str
     after_s: float | None = None
     event_after_s: float | None = None
