@@ -1,5 +1,6 @@
 """Small pictures of a page. It has few colours: a palette holds them, and the file is a third of what the browser writes."""
 
+import asyncio
 import base64
 import struct
 import zlib
@@ -25,7 +26,8 @@ async def picture_of(page: Page, path: Path, width: int, height: int) -> None:
     """Write a picture of the upper left part of what is seen."""
     shot = await page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": height})
     raw = base64.b64decode(await page.evaluate(_PIXELS, base64.b64encode(shot).decode()))
-    path.write_bytes(png(np.frombuffer(raw, np.uint8).reshape(height, width, 4)[..., :3]))
+    pixels = np.frombuffer(raw, np.uint8).reshape(height, width, 4)[..., :3]
+    await asyncio.to_thread(path.write_bytes, png(pixels))
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-from tests.console.browser import chromium, settled, sideways, tab, violations
+from tests.console.browser import WIDE, chromium, settled, sideways, tab, violations
 from tests.console.pictures import picture_of
 from tests.console.player import Player, Wanted
 
@@ -79,6 +79,17 @@ async def picture(page: Page, name: str, height: int = 900) -> None:
     """A picture of what is seen, where they are asked for."""
     if folder := os.environ.get("HEADRACE_SCREENSHOTS"):
         await picture_of(page, Path(folder) / f"console-{name}.png", 1280, height)
+
+
+async def picture_of_the_switch(page: Page) -> None:
+    """A picture of the story of the drift, from its finding through to the switch."""
+    await page.set_viewport_size({"width": 1280, "height": 1600})
+    drift = page.locator(".panel", has=page.get_by_role("heading", name="drift → retrain → gates → switch"))
+    await drift.evaluate("(panel) => panel.scrollIntoView()")
+    switch = drift.locator(".step").filter(has_text="version 2 is champion in place of version 1")
+    bottom = await switch.evaluate("(step) => Math.ceil(step.getBoundingClientRect().bottom)")
+    await picture(page, "timeline", min(bottom + 16, 1600))
+    await page.set_viewport_size(WIDE)
 
 
 async def links(page: Page, within: str) -> list[str]:
@@ -186,9 +197,7 @@ async def test_every_page_of_the_real_story_is_whole(player: Player, browser: Br
             wide[path] = await sideways(page)
             linked |= {path for path in await links(page, "main") if DOCUMENT.match(path)}
             if path.endswith("timeline"):
-                drift = page.locator(".panel", has=page.get_by_role("heading", name="drift → retrain → gates → switch"))
-                await drift.evaluate("(panel) => panel.scrollIntoView()")
-                await picture(page, "timeline", 600)
+                await picture_of_the_switch(page)
         answers = {path: await page.request.get(f"/api/v1/{document_of(path)}") for path in linked}
         lost = [path for path, answer in answers.items() if not answer.ok or (await answer.json())["value"] is None]
     assert found == []
