@@ -11,21 +11,25 @@ import pytest_asyncio
 from headrace.clock import ManualClock
 from headrace.errors import Misconfigured
 from headrace.events.inference import FellBack, Score, ShadowScored
+from headrace.events.monitor import FindingOpened
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import ModelVersion, RollBack, Route, RouteChanged
+from headrace.events.registry import AliasMoved, ModelVersion, RollBack, RolloutStarted, Route, RouteChanged
+from headrace.events.training import RetrainRequested, TrainingFinished
+from headrace.events.verdicts import FAIL, PASS, VerdictGiven
 from headrace.evidence.explain import explain_decision
 from headrace.evidence.index import DecisionIndex
 from headrace.evidence.index_file import LEAST_BYTES
 from headrace.evidence.reading import MOST_OUTCOMES, Evidence
+from headrace.evidence.why_version import why_version
 from headrace.log.codec import Codec, out
-from headrace.log.envelope import Envelope
+from headrace.log.envelope import Envelope, derived_id
 from headrace.log.memory import MemoryLog
 from headrace.log.port import Out
 from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.testing.decisions import TOPICS, decision, decision_out, outcome_out, sent, with_topics
-from headrace.testing.registry import version_of
+from headrace.testing.registry import command, version_of
 
 Open = Callable[[Sequence[Out]], Any]
 ROUTE = Route("d", {1: 1.0}, "s", 1, champion=1, reason="rolled back")
@@ -83,8 +87,8 @@ async def test_a_decision_is_explained_with_its_row_label_late_score_and_causes(
     assert found.shadows == {"2": 0.25}
     assert list(found.row) == [column.name for column in version.registered.signature.columns]
     assert (found.place, found.request_place) == ("inference.decisions.v1/1/0", "inference.requests.v1/1/0")
-    assert [step.what for step in found.why] == ["route", "route.changed", "roll.back"]
-    assert found.why[-1].summary == "too slow, by ada"
+    assert [step.what for step in found.why] == ["route.changed", "roll.back"]
+    assert found.why[-1].summary == "ada asks to roll back version 2: too slow"
 
 
 async def test_by_a_unit_the_newest_decision_of_this_deployment_is_found(evidence: Open) -> None:
@@ -115,10 +119,74 @@ async def test_a_route_that_compaction_removed_is_the_one_of_the_time(evidence: 
     assert [step.place for step in found.why] == ["registry.facts.v1/0/0"]
 
 
+def changed(revision: int, ident: str, cause: str, **route: Any) -> Out:
+    found = Route("d", salt="s", revision=revision, **({"shares": {1: 1.0}, "champion": 1} | route))
+    return fact("registry.facts", "d", RouteChanged("d", found), ident, cause)
+
+
+async def history_of_a_version(evidence: Open) -> Evidence:
+    """A drift retrains, version 2 is switched to; then a canary of version 3 comes and goes."""
+    run = "run-1"
+    registers = derived_id("register", run)
+    opened = FindingOpened("f", "d", "drift", "loss has risen", 1.0)
+    request = RetrainRequested("d", "drift", "loss has risen", "monitor", "f")
+    switched = {"shares": {2: 1.0}, "champion": 2, "previous": 1}
+    canary = {"shares": {2: 0.75, 3: 0.25}, "champion": 2, "previous": 1}
+    newest = Route("d", {2: 1.0}, "s", 5, champion=2, previous=1, reason="version 3 rolled back")
+    return await evidence(
+        [
+            changed(1, "first", "c1"),
+            fact("monitor.findings", "d", opened, "f-record"),
+            fact("training.requests", "d", request, "again", "a-window"),
+            fact("training.facts", "d", TrainingFinished("d", "other", "failed", ""), "t0"),
+            fact("training.facts", "d", TrainingFinished("d", run, "registered", ""), "t1"),
+            fact("registry.commands", "d", command(), registers, "again"),
+            fact("registry.facts", "d", version_of(2, command_id=registers), "v2", registers),
+            fact("registry.facts", "d", RolloutStarted("d", "r2", 2, "blue_green", "drift"), "s2", registers),
+            changed(2, "warm", registers),
+            fact("monitor.verdicts", "d", VerdictGiven("d", "r2", 2, 0, PASS, PASS, 1.0), "good"),
+            fact("registry.facts", "d", AliasMoved("d", "champion", 2, 1, "drift"), "a2", "good"),
+            changed(3, "switch", "good", **switched),
+            fact("registry.facts", "d", RolloutStarted("d", "r3", 3, "canary", "x"), "s3", "c3"),
+            changed(4, "canary", "c3", **canary),
+            fact("monitor.verdicts", "d", VerdictGiven("d", "r3", 3, 0, FAIL, PASS, 1.0), "bad"),
+            fact("registry.facts", "d", RouteChanged("d", newest), "end", "bad"),
+            fact("registry.routes", "d", newest, "r", "bad"),
+        ]
+    )
+
+
+async def test_a_version_has_its_traffic_by_its_own_rollout_and_not_by_the_end_of_another(evidence: Open) -> None:
+    opened = await history_of_a_version(evidence)
+    steps = await why_version(opened, "d", 2, await opened.route("d", None))
+    assert [step.what for step in steps] == [
+        "route", "alias.moved", "route.changed", "verdict.given", "rollout.started", "version.registered",
+        "register.version", "training.finished", "retrain.requested", "finding.opened",
+    ]  # fmt: skip
+    assert (steps[0].summary, steps[0].place) == ("version 2 100%: version 3 rolled back", "registry.routes.v1/0/0")
+    assert steps[1].summary == "version 2 is champion in place of version 1"
+    assert steps[-1].summary == "finding (drift): loss has risen"
+    assert await why_version(opened, "d", None, await opened.route("d", None)) == steps
+
+
+async def test_a_version_in_a_canary_has_its_share_by_the_step_that_gave_it(evidence: Open) -> None:
+    opened = await history_of_a_version(evidence)
+    canary = next(m for m in await opened.all_routes("d") if m.event.route.revision == 4)
+    steps = await why_version(opened, "d", 3, canary)
+    assert [(step.what, step.place) for step in steps] == [
+        ("route.changed", "registry.facts.v1/0/7"), ("rollout.started", "registry.facts.v1/0/6")
+    ]  # fmt: skip
+    below = await why_version(opened, "d", 1, canary)
+    assert [step.place for step in below][:2] == ["registry.facts.v1/0/7", "registry.facts.v1/0/5"]
+
+
 async def test_a_circle_of_causes_is_walked_once(evidence: Open) -> None:
     first, second = (fact("registry.facts", "d", RouteChanged("d", ROUTE), *ids) for ids in (("a", "b"), ("b", "a")))
     opened = await evidence([first, second, fact("registry.routes", "d", ROUTE, "r", "b")])
-    assert [step.what for step in await opened.chain_of_route("d")] == ["route", "route.changed", "route.changed"]
+    route = await opened.route("d", None)
+    assert route is not None
+    chain = await opened.chain(route)
+    assert [m.envelope.id for m in chain] == ["r", "b", "a"]
 
 
 async def test_without_a_version_the_prior_is_named(evidence: Open) -> None:

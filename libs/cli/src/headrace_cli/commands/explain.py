@@ -11,6 +11,8 @@ from rich.text import Text
 from headrace.errors import Misconfigured, Poison
 from headrace.evidence.causes import Step
 from headrace.evidence.explain import Explained, explain_decision
+from headrace.evidence.reading import Evidence
+from headrace.evidence.why_version import why_version
 from headrace.log.envelope import parse_instant
 from headrace_cli.evidence.opened import opened
 from headrace_cli.session import Session, run
@@ -52,8 +54,13 @@ async def _explained(session: Session, deployment: str, request: str | None, at:
     written_at_s = None if at is None else instant_of(at)
     async with opened(session) as evidence:
         if request is None:
-            return {"why_this_version": _steps(await evidence.chain_of_route(deployment))}
+            return {"why_this_version": _steps(await _why_route(evidence, deployment))}
         return as_dict(await explain_decision(evidence, deployment, request, written_at_s))
+
+
+async def _why_route(evidence: Evidence, deployment: str) -> list[Step]:
+    """The causes of the present champion's traffic."""
+    return await why_version(evidence, deployment, None, await evidence.route(deployment, None))
 
 
 def instant_of(text: str) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from headrace.events import type_name
-from headrace.events.registry import Route
+from headrace.events.registry import Route, RouteChanged
 from headrace.log.codec import Message
 
 # The topics of causes: those of the control plane, and of the monitor.
@@ -39,6 +39,8 @@ def place_of(message: Message) -> str:
 
 def sentence(event: Any) -> str:
     """An event in one line."""
+    if isinstance(event, RouteChanged):
+        event = event.route
     if isinstance(event, Route):
         shares = ", ".join(f"version {version} {share:.0%}" for version, share in event.shares.items())
         return f"{shares or 'no version'}: {event.reason}"

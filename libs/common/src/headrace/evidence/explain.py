@@ -13,6 +13,7 @@ from headrace.events.registry import Signature, VersionRegistered
 from headrace.evidence.causes import Step, place_of
 from headrace.evidence.labelled import label_by_name, labels_by_request
 from headrace.evidence.reading import Evidence
+from headrace.evidence.why_version import why_version
 from headrace.features.rows import bare_signature
 from headrace.log.codec import Message
 from headrace.project.applied import Projects
@@ -22,7 +23,7 @@ class Explained(msgspec.Struct, frozen=True):
     """A decision, explained. `answer`: as plain values, with the names of classes. `failed`: per version why it gave no score.
     `shadows`: the scores of other versions. `row`: by the names of its columns. `source_offsets`: per source partition,
     the offset up to which (exclusive) the features contain its events. `outcome`: None if there is none yet. `place`,
-    `request_place`: topic/partition/offset. `why`: the causes of the route that was followed, newest first.
+    `request_place`: topic/partition/offset. `why`: the causes of the version's traffic, newest first.
     """
 
     deployment: str
@@ -59,7 +60,8 @@ async def explain_decision(
     current = None if version is None else await evidence.version(deployment, version)
     registered = None if current is None else current.registered
     requests = evidence.topics.name("inference.requests")
-    why = await evidence.chain_of_route(deployment, decision.route_offset, message.record.timestamp_ms)
+    route = await evidence.route(deployment, decision.route_offset, message.record.timestamp_ms)
+    why = await why_version(evidence, deployment, decision.assigned if version is None else version, route)
     return Explained(
         deployment=deployment,
         request_id=decision.request_id,

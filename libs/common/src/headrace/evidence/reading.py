@@ -9,7 +9,6 @@ from headrace.asking.decisions import joined
 from headrace.errors import Misconfigured, Poison
 from headrace.events.inference import DecisionMade, ShadowScored
 from headrace.events.registry import ModelVersion, Route, RouteChanged
-from headrace.evidence.causes import Step, step_of
 from headrace.evidence.fetching import records_at
 from headrace.evidence.index import DecisionIndex
 from headrace.evidence.places import DECISIONS, OUTCOMES, Place
@@ -95,16 +94,6 @@ class Evidence:
             places = [place for of_partition in found for place in of_partition]
         return await self.messages(places)
 
-    async def chain_of_route(
-        self, deployment: str, offset: int | None = None, before_ms: int | None = None
-    ) -> list[Step]:
-        """The causes of a deployment's route, newest first; `offset`: of its record, the newest one if None.
-
-        `before_ms`: when the decision was written that followed it, for a route that compaction has removed.
-        """
-        route = await self.route(deployment, offset, before_ms)
-        return [] if route is None else [step_of(message) for message in await self.chain(route)]
-
     async def chain(self, message: Message) -> list[Message]:
         """A record and what caused it, newest first, each record once."""
         found = [message]
@@ -121,7 +110,9 @@ class Evidence:
         return found
 
     async def route(self, deployment: str, offset: int | None, before_ms: int | None = None) -> Message | None:
-        """A route's record, or the `RouteChanged` that describes it; None where there is none."""
+        """A route's record, or the `RouteChanged` that describes it; None where there is none. `offset`: of its record,
+        the newest one if None; `before_ms`: when the decision was written that followed it.
+        """
         if offset is None:
             found = await self.newest("registry.routes", deployment)
         else:
@@ -149,9 +140,12 @@ class Evidence:
 
     async def all_routes(self, deployment: str) -> list[Message]:
         """Every `RouteChanged` fact of a deployment, oldest first."""
-        places = await self.index.find("key", deployment, "registry.facts")
-        facts = await self.messages(places)
-        return [m for m in facts if isinstance(m.event, RouteChanged) and m.event.deployment == deployment]
+        return [m for m in await self.facts(deployment) if isinstance(m.event, RouteChanged)]
+
+    async def facts(self, deployment: str) -> list[Message]:
+        """The registry's facts of a deployment, oldest first: the newest ones that the index finds."""
+        facts = await self.messages(await self.index.find("key", deployment, "registry.facts"))
+        return [m for m in facts if getattr(m.event, "deployment", "") == deployment]
 
     async def _of_unit(self, deployment: str, unit: str) -> list[Message]:
         places = await self.index.find("unit", unit, most=MOST_DECISIONS)

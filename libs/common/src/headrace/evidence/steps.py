@@ -250,10 +250,10 @@ def _of_rollout(event: Any) -> str:
         case RolloutQueued():
             return f"version {event.version} waits for its rollout: {event.reason}"
         case RolloutAdvanced(step="switched"):
-            return f"version {event.version} takes all traffic{_evidence(event.evidence)}"
+            return f"version {event.version} takes all traffic{found_by(event.evidence)}"
         case RolloutAdvanced():
             share = f", {event.share:.0%} of units" if event.share else ", answers nothing"
-            return f"version {event.version} {event.step}{share}{_evidence(event.evidence)}"
+            return f"version {event.version} {event.step}{share}{found_by(event.evidence)}"
         case RolloutPaused():
             return f"rollout of version {event.version} paused: {event.reason}"
         case ApprovalAwaited():
@@ -266,9 +266,9 @@ def _of_rollout(event: Any) -> str:
             return f"rollout of version {event.version} ended without a switch{_after(event.reason)}"
         case RolloutAborted():
             what = "rolled back and rejected" if event.harmful else "aborted"
-            return f"version {event.version} {what}: {event.reason}{_evidence(event.evidence, event.reason)}"
+            return f"version {event.version} {what}: {event.reason}{found_by(event.evidence, event.reason)}"
         case RolledBack():
-            how = f"{event.reason}{_evidence(event.evidence, event.reason)}"
+            how = f"{event.reason}{found_by(event.evidence, event.reason)}"
             return f"version {event.version} rolled back to version {event.to}, and rejected: {how}"
         case CommandRefused():
             return f"refused ({words(event.command)}): {event.reason}"
@@ -303,7 +303,7 @@ def _after(text: str) -> str:
     return f": {text}" if text else ""
 
 
-def _evidence(found: Iterable[Evidence], reason: str = "") -> str:
+def found_by(found: Iterable[Evidence], reason: str = "") -> str:
     """What decided a step: the metrics that failed, but for those that `reason` names in the same words, else how many
     passed. "" without evidence.
     """
