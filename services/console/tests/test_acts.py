@@ -115,11 +115,17 @@ def test_a_key_of_one_deployment_is_not_for_another() -> None:
     assert refusal.reason == "the key of anna is not for d"
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
-def test_a_reason_is_needed(reason: str) -> None:
-    refusal = refuse(Act("pause", reason, "d"), OPERATOR)
-    assert refusal is not None
-    assert refusal.status == 400
+@pytest.mark.parametrize("reason", ["", "   ", "\u200b\u200b", "\u3164 \u2800", "\u2060\ufeff\n", "\u00ad\u0301"])
+def test_a_reason_that_can_be_seen_is_needed(reason: str) -> None:
+    refused = Refused(400, "a reason of 1 to 500 characters is needed, got none that can be seen")
+    assert refuse(Act("pause", reason, "d"), OPERATOR) == refused
+
+
+def test_a_long_reason_is_refused_and_not_cut() -> None:
+    assert refuse(Act("pause", "x" * 501, "d"), OPERATOR) == Refused(
+        400, "a reason has 500 characters at most, got 501"
+    )
+    assert refuse(Act("pause", "ä\u200d" * 250, "d"), OPERATOR) is None
 
 
 def test_four_eyes_the_author_does_not_approve() -> None:

@@ -244,6 +244,11 @@ def test_an_instance_has_its_rate_and_falls_silent() -> None:
     row = found["instances"]["inference/inference-1"]
     assert (row["mark"], row["word"], row["handled_per_s"], row["behind_records"]) == ("ok", "ready", 10.0, 3)
     assert found["edges"]["gateway inference.requests inference"]["behind_records"] == 3
+    writers = {edge["topic"]: set[str]() for edge in found["edges"].values()}
+    for edge in found["edges"].values():
+        writers[edge["topic"]].add(edge["writer"])
+    assert writers["registry.commands"] == {"trainer", "cli", "console"}
+    assert writers["alerts.silences"] == {"cli", "console"}
     later = known.document("services", NOW_S + 60)["instances"]["inference/inference-1"]
     assert (later["mark"], later["word"], later["silent_s"], later["handled_per_s"]) == (
         "attention",

@@ -9,6 +9,7 @@ from services.console.tests.known import DAY_S, NOW_S, Known
 from headrace.events.alerts import SilenceEnded, SilenceSet
 from headrace.events.ops import PartitionStopped
 from headrace.events.registry import RolloutPaused, RolloutStarted
+from headrace.events.verdicts import VerdictGiven
 from headrace.project import Deployment, Number
 from headrace_console.core.catalogue import GROUPS
 
@@ -81,15 +82,51 @@ def test_a_deployment_without_labels_can_be_well() -> None:
     assert Known(plain).champion().report("monitor", "registry", "inference").now()["mark"] == "ok"
 
 
-def test_an_alert_that_is_silenced_or_over_needs_nobody() -> None:
+SILENCE = SilenceSet("s1", {"alertname": "BreakerOpen"}, NOW_S - 1, NOW_S + 60, "anna", "known")
+
+
+def test_an_alert_that_is_over_needs_nobody() -> None:
     assert Known().well().alert().alert(is_over=True).now()["mark"] == "ok"
-    silence = SilenceSet("s1", {"alertname": "BreakerOpen"}, NOW_S - 1, NOW_S + 60, "anna", "known")
-    known = Known().well().alert().take("alerts.silences", silence, key="s1")
-    assert known.now()["mark"] == "ok"
-    assert known.now(NOW_S + 61)["needs"]
+
+
+def test_a_silenced_alert_needs_nobody_and_stays_in_sight() -> None:
+    known = Known().well().alert().take("alerts.silences", SILENCE, key="s1")
+    found = known.now()
+    assert (found["mark"], found["word"]) == ("unknown", "all is well, 1 silenced")
+    (need,) = found["needs"].values()
+    assert (need["kind"], need["mark"], need["about"], need["title"]) == (
+        "silenced",
+        "unknown",
+        "d",
+        "BreakerOpen it is",
+    )
+    assert need["detail"] == "silenced until 2027-01-15T08:01:00Z by anna: known"
+    assert [(offer["act"], offer["target"]) for offer in need["offers"]] == [("unsilence", "s1")]
+    assert found["deployments"]["d"]["mark"] == "unknown"
+
+
+def test_a_silenced_alert_is_not_counted_among_what_needs_a_person() -> None:
+    known = Known().well().alert().take("alerts.silences", SILENCE, key="s1").alert("Other", "warning", topic="t")
+    found = known.now()
+    assert (found["mark"], found["word"]) == ("attention", "1 thing needs a person, 1 silenced")
+    assert [need["kind"] for need in found["needs"].values()] == ["warning", "silenced"]
+    assert Known().alert().take("alerts.silences", SILENCE, key="s1").now()["word"].endswith(", 1 silenced")
+
+
+def test_a_silence_ends_by_itself_and_by_a_person() -> None:
+    known = Known().well().alert().take("alerts.silences", SILENCE, key="s1")
+    assert known.now(NOW_S + 61)["mark"] != "unknown"
     assert known.document("alerts")["silences"]["s1"]["by"] == "anna"
     known.take("alerts.silences", SilenceEnded("s1", "otto", "it is mended"), key="s1")
     assert known.now()["mark"] == "page"
+
+
+def test_the_clock_is_the_latest_instant_of_event_time_that_is_known() -> None:
+    known = Known().well()
+    verdict = VerdictGiven("d", "r1", 2, 0, "PASS", "PASS", 2.5 * DAY_S, 9, 9, 9, 9, (), "labels")
+    assert known.take("monitor.verdicts", verdict).now()["event_at_s"] == 2.5 * DAY_S
+    assert known.finding().now()["deployments"]["d"]["event_at_s"] == 5 * DAY_S
+    assert known.report("feature", newest_event_s={"x/0": 9 * DAY_S}).now()["event_at_s"] == 9 * DAY_S
 
 
 def test_the_most_pressing_comes_first_and_nothing_twice() -> None:

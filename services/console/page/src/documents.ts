@@ -233,11 +233,11 @@ export interface Me {
   code_version: string;
 }
 
-/** A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it. */
+/** A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it. `silenced`: an alert that fires and needs nobody while a silence covers it; it is not counted. */
 export interface Need {
   order: number;
   mark: "attention" | "ok" | "page" | "unknown";
-  kind: "approval" | "finding" | "page" | "rollout" | "service" | "stopped" | "warning";
+  kind: "approval" | "finding" | "page" | "rollout" | "service" | "silenced" | "stopped" | "warning";
   about: string;
   title: string;
   detail: string;
@@ -249,7 +249,7 @@ export interface Need {
   offers: (Offer)[];
 }
 
-/** The first page. `word`: `all is well`, `2 things need a person`, or what is not known. `needs`: by key. `deployments`: by name. `empty`: `no project` where nothing is applied, else "". */
+/** The first page. `word`: `all is well`, `all is well, 1 silenced`, `2 things need a person`, or what is not known. `event_at_s`: the latest clock of a deployment or source. `needs`: by key. `deployments`: by name. `empty`: `no project` where nothing is applied, else "". */
 export interface Now {
   mark: "attention" | "ok" | "page" | "unknown";
   word: string;
@@ -271,7 +271,7 @@ export interface Offer {
   needs_another: string;
 }
 
-/** The quality of the champion in its newest closed window. `spark`: of the windows before, oldest first. `verdict`: of the window, and `why` it is UNMEASURED. `value`: None then. */
+/** The quality of the champion in its newest closed window. `spark`: of the windows before, oldest first. `verdict`: of the window. `why`: why it is UNMEASURED (`value` is None then), or why the window is an older one. */
 export interface Quality {
   metric: string;
   value: number | null;

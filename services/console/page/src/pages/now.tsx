@@ -45,9 +45,10 @@ function Needs(): JSX.Element {
     return Object.keys(needs).sort((a, b) => (needs[a]?.order ?? 0) - (needs[b]?.order ?? 0) || a.localeCompare(b));
   });
   const n = useComputed(() => order.value.length).value;
+  const urgent = useComputed(() => order.value.filter((id) => now.value.value?.needs[id]?.kind !== "silenced").length).value;
   const isOld = useComputed(() => Boolean(staleness(now.as_of_s.value))).value;
   return (
-    <Panel title={n ? `Needs a person (${n})` : isOld ? "Nobody knows what needs a person" : "Nothing needs a person"} held={now}>
+    <Panel title={urgent ? `Needs a person (${urgent})` : isOld ? "Nobody knows what needs a person" : "Nothing needs a person"} held={now}>
       {n > 0 && <Table caption="What needs a person" columns={NEEDS} order={order} row={(id) => now.value.value?.needs[id]} noun="thing" kind="needs headless" />}
     </Panel>
   );

@@ -16,6 +16,7 @@
 The offer only says what would be done; the registry decides, and may refuse. A reason is always given.
 """
 
+import unicodedata
 from dataclasses import dataclass
 
 import msgspec
@@ -41,6 +42,8 @@ from headrace_edge.rules.roles import Role
 
 REASON_CHARS = 500
 SILENCE_S, LEAST_SILENCE_S = 3600.0, 60.0
+# Letters and signs without ink.
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
 SILENCING = ("silence", "unsilence")
 
 
@@ -125,9 +128,21 @@ def refuse(act: Act, person: Person | None) -> Refused | None:
         return Refused(403, f"{act.act} needs the role {needs}; {person.name} is {person.role}")
     if not person.may(needs, act.deployment or None):
         return Refused(403, f"the key of {person.name} is not for {act.deployment}")
-    if not 1 <= len(act.reason.strip()) <= REASON_CHARS:
-        return Refused(400, f"a reason of 1 to {REASON_CHARS} characters is needed, got {len(act.reason.strip())}")
+    count = len(act.reason.strip())
+    if count > REASON_CHARS:
+        return Refused(400, f"a reason has {REASON_CHARS} characters at most, got {count}")
+    if not any(is_visible(char) for char in act.reason):
+        return Refused(400, f"a reason of 1 to {REASON_CHARS} characters is needed, got none that can be seen")
     return None
+
+
+def is_visible(char: str) -> bool:
+    """Whether a person sees a character: no space, control, format or fill character.
+
+    >>> [is_visible(char) for char in ("a", "\u200b", "\u3164", "\u2800")]
+    [True, False, False, False]
+    """
+    return unicodedata.category(char)[0] not in "CZM" and char not in _BLANK
 
 
 def silence_of(

@@ -91,7 +91,7 @@ def row_of(alert: AlertChanged, place: str, silence: SilenceSet | None) -> Alert
         _instant(alert.ends_at),
         alert.annotations.get("command", ""),
         alert.annotations.get("runbook_url", ""),
-        _words(silence) if silence is not None and is_firing else "",
+        words_of(silence) if silence is not None and is_firing else "",
         place,
         alert.labels,
         (silence_offer(alert),) if is_firing and silence is None else (),
@@ -114,14 +114,20 @@ def matchers_of(alert: AlertChanged) -> dict[str, str]:
 
 def row_of_silence(silence: SilenceSet, place: str) -> SilenceRow:
     """A silence in the list."""
-    what = " ".join(silence.matchers.values())
-    offer = Offer("unsilence", "end silence", f"End the silence of {what} now", "operator", target=silence.id)
+    offers = (unsilence_offer(silence),)
     return SilenceRow(
-        silence.id, silence.matchers, silence.starts_s, silence.ends_s, silence.by, silence.reason, place, (offer,)
+        silence.id, silence.matchers, silence.starts_s, silence.ends_s, silence.by, silence.reason, place, offers
     )
 
 
-def _words(silence: SilenceSet) -> str:
+def unsilence_offer(silence: SilenceSet) -> Offer:
+    """The offer to end a silence."""
+    what = " ".join(silence.matchers.values())
+    return Offer("unsilence", "end silence", f"End the silence of {what} now", "operator", target=silence.id)
+
+
+def words_of(silence: SilenceSet) -> str:
+    """How long a silence lasts, by whom it was set, and why."""
     return f"until {format_instant(int(silence.ends_s))} by {silence.by}: {silence.reason}"
 
 

@@ -6,7 +6,7 @@ The mark of a row, the first that holds:
 |-----------|------------------------------------------------------------------------------------------|
 | page      | a page about it fires and is not silenced                                                |
 | attention | another alert about it fires, a finding is open, its rollout waits for a person, or a fallback answers for it |
-| unknown   | it is not declared any more; it has no route yet; it has labels, and its quality is not known |
+| unknown   | it is not declared any more; it has no route yet; it has labels, and its quality is not known; an alert about it is silenced |
 | ok        | else                                                                                     |
 """
 
@@ -14,7 +14,7 @@ from headrace.events.registry import Route
 from headrace_console.core import findings, rollouts, windows
 from headrace_console.core.acts import deployment_offers, rollout_offers
 from headrace_console.core.alerts import mark_of
-from headrace_console.core.documents import Deployment, DeploymentRow, Mark, RouteShare, VersionRow
+from headrace_console.core.documents import Deployment, DeploymentRow, Mark, Quality, RouteShare, VersionRow
 from headrace_console.core.reports import Reports
 from headrace_console.core.versions import row_of as version_row
 from headrace_console.core.world import World
@@ -45,7 +45,7 @@ def row_of(world: World, name: str, now_s: float) -> DeploymentRow:
         fallback_share=figures.fallback_share,
         outcomes=figures.outcomes,
         spark=world.traffic.spark(name, now_s),
-        quality=windows.quality_of(world.windows.of(name)),
+        quality=_quality(world, name),
         drift=drift,
         drift_word=word,
         drift_link=link,
@@ -55,12 +55,9 @@ def row_of(world: World, name: str, now_s: float) -> DeploymentRow:
 
 
 def mark_and_why(world: World, name: str, now_s: float) -> tuple[Mark, str]:
-    """The mark of a deployment, and why it is `unknown`, "" otherwise."""
-    alerts = [
-        mark_of(alert)
-        for alert, _ in world.alarms.firing().values()
-        if alert.labels.get("deployment") == name and world.alarms.silencing(alert, now_s) is None
-    ]
+    """The mark of a deployment, and what is not known about it; "" also where it is `unknown` by a silence only."""
+    about = [alert for alert, _ in world.alarms.firing().values() if alert.labels.get("deployment") == name]
+    alerts = [mark_of(alert) for alert in about if world.alarms.silencing(alert, now_s) is None]
     if "page" in alerts:
         return "page", ""
     entry = world.releases.entry(name)
@@ -69,7 +66,8 @@ def mark_and_why(world: World, name: str, now_s: float) -> tuple[Mark, str]:
     if alerts or world.findings.open(name) or waits or degraded_of(world.reports, name, now_s):
         return "attention", ""
     why = _why_unknown(world, name)
-    return ("unknown", why) if why else ("ok", "")
+    is_silenced = len(about) > len(alerts)
+    return ("unknown" if why or is_silenced else "ok"), why
 
 
 def _why_unknown(world: World, name: str) -> str:
@@ -84,8 +82,15 @@ def _why_unknown(world: World, name: str) -> str:
     seen = world.windows.of(name)
     if seen is None:
         return "no evaluation window has closed yet"
-    quality = windows.quality_of(seen)
-    return quality.why if quality is not None and quality.value is None else ""
+    quality = _quality(world, name)
+    return quality.why if quality is not None else ""
+
+
+def _quality(world: World, name: str) -> Quality | None:
+    """The quality of the registry's champion."""
+    entry = world.releases.entry(name)
+    champion = entry.route.champion if entry.route is not None else entry.aliases.get("champion")
+    return windows.quality_of(world.windows.of(name), champion)
 
 
 def degraded_of(reports: Reports, name: str, now_s: float) -> str:
@@ -95,11 +100,12 @@ def degraded_of(reports: Reports, name: str, now_s: float) -> str:
 
 
 def event_at_s(world: World, name: str) -> float | None:
-    """The deployment's clock, as far as windows and verdicts show it."""
-    seen, rollout = world.windows.of(name), world.releases.entry(name).rollout
-    verdict = world.releases.verdicts.get(rollout.id) if rollout is not None else None
+    """The deployment's clock: the latest instant that windows, verdicts, findings and facts of rollouts show."""
+    seen, clock_s = world.windows.of(name), world.releases.story(name).clock_s
     found = [seen.newest.to_s] if seen is not None else []
-    found += [verdict.clock_s] if verdict is not None and verdict.has_clock else []
+    found += [clock_s] if clock_s is not None else []
+    for one in world.findings.of(name).values():
+        found += [one.opened.at_s] if one.resolved is None else [one.opened.at_s, one.resolved.at_s]
     return max(found, default=None)
 
 

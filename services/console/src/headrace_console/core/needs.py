@@ -9,23 +9,25 @@
 | 4     | other alerts                                                      | attention |
 | 5     | findings that are open and that no alert stands for               | attention |
 | 6     | services that should run and are not ready, and deployments that a fallback answers for | attention |
+| 7     | alerts that fire and are silenced: nobody is needed, but nothing is plainly well | unknown |
 
 An alert about what is on the list anyway (an approval, a rollout, a service) is not listed a second time.
 """
 
 from collections.abc import Iterator
 
+from headrace.events.alerts import AlertChanged, SilenceSet
 from headrace.log.envelope import parse_instant
 from headrace.registry.state import PAUSED, UNJUDGED
 from headrace_console.core import services
 from headrace_console.core.acts import awaited, rollout_offers
-from headrace_console.core.alerts import about_of, mark_of, silence_offer
+from headrace_console.core.alerts import about_of, mark_of, silence_offer, unsilence_offer, words_of
 from headrace_console.core.documents import Need
 from headrace_console.core.findings import ALARMS, RUNBOOKS
 from headrace_console.core.links import deployment_link, finding_link, version_link
 from headrace_console.core.world import World
 
-PAGE, STOPPED, APPROVAL, ROLLOUT, WARNING, FINDING, SERVICE = range(7)
+PAGE, STOPPED, APPROVAL, ROLLOUT, WARNING, FINDING, SERVICE, SILENCED = range(8)
 # Alerts that stand for what is listed by itself.
 _COVERED = ("RolloutAwaitsApproval", "RolloutUnjudged")
 Line = tuple[str, Need]
@@ -41,7 +43,11 @@ def needs_of(world: World, now_s: float) -> dict[str, Need]:
 def _alerts(world: World, now_s: float) -> Iterator[Line]:
     for key, (alert, _) in world.alarms.firing().items():
         name = alert.labels.get("alertname", "")
-        if name in _COVERED or world.alarms.silencing(alert, now_s) is not None:
+        if name in _COVERED:
+            continue
+        silence = world.alarms.silencing(alert, now_s)
+        if silence is not None:
+            yield f"alert/{key}", _silenced(alert, silence)
             continue
         mark = mark_of(alert)
         deployment, is_page = alert.labels.get("deployment", ""), mark == "page"
@@ -62,6 +68,24 @@ def _alerts(world: World, now_s: float) -> Iterator[Line]:
                 (silence_offer(alert),),
             ),
         )
+
+
+def _silenced(alert: AlertChanged, silence: SilenceSet) -> Need:
+    name, deployment = alert.labels.get("alertname", ""), alert.labels.get("deployment", "")
+    return Need(
+        SILENCED,
+        "unknown",
+        "silenced",
+        about_of(alert),
+        alert.annotations.get("summary", name),
+        f"silenced {words_of(silence)}",
+        parse_instant(alert.starts_at),
+        "wall",
+        deployment_link(deployment) if deployment else "/alerts",
+        alert.annotations.get("runbook_url", ""),
+        "",
+        (unsilence_offer(silence),),
+    )
 
 
 def _stops(world: World) -> Iterator[Line]:

@@ -6,7 +6,7 @@
 |-----------|---------------------------------------------------------------------------------------------|
 | page      | a page needs a person                                                                       |
 | attention | anything else needs a person                                                                |
-| unknown   | something that would show a fault is not there: see `why_unknown`                           |
+| unknown   | something that would show a fault is not there (`why_unknown`), or an alert that fires is silenced |
 | ok        | else                                                                                        |
 """
 
@@ -41,6 +41,7 @@ class Table:
         unknown = why_unknown(world, now_s, as_of_s) or self._unknown()
         mark, word = verdict_of(needs, unknown)
         clocks = [row[2]["event_at_s"] for row in self._rows.values() if row[2]["event_at_s"] is not None]
+        clocks += [at_s for found in world.reports.fresh("feature", now_s) for at_s in found.newest_event_s.values()]
         empty = "" if world.projects else "no project"
         found = msgspec.to_builtins(Now(mark, word, max(clocks, default=None), needs, {}, empty))
         found["deployments"] = {name: row[2] for name, row in self._rows.items()}
@@ -70,11 +71,14 @@ def verdict_of(needs: Mapping[str, Need], unknown: str) -> tuple[Mark, str]:
     >>> verdict_of({}, ""), verdict_of({}, "the monitor does not run")
     (('ok', 'all is well'), ('unknown', 'the monitor does not run'))
     """
-    if needs:
-        count = len(needs)
-        words = "1 thing needs a person" if count == 1 else f"{count} things need a person"
-        return ("page" if any(need.mark == "page" for need in needs.values()) else "attention"), words
-    return ("unknown", unknown) if unknown else ("ok", "all is well")
+    marks = [need.mark for need in needs.values() if need.kind != "silenced"]
+    silenced = f", {len(needs) - len(marks)} silenced" if len(needs) > len(marks) else ""
+    if marks:
+        words = "1 thing needs a person" if len(marks) == 1 else f"{len(marks)} things need a person"
+        return ("page" if "page" in marks else "attention"), words + silenced
+    if unknown:
+        return "unknown", unknown + silenced
+    return ("unknown" if silenced else "ok"), f"all is well{silenced}"
 
 
 def why_unknown(world: World, now_s: float, as_of_s: Mapping[str, float | None]) -> str:

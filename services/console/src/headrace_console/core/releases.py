@@ -44,8 +44,10 @@ class Story:
 
     `champion_since_s`, `waits_since_s` (the approval), `stands_since_s` (paused), `rollout_since_s`: wall clock.
     `history`: per metric of the newest rollout, event time and measured value. `reasons`, `by`: per version, why and by
-    whom it came to its stage.
+    whom it came to its stage. `clock_s`: the latest event time that a verdict or a fact has.
     """
+
+    clock_s: float | None = None
 
     champion_since_s: float | None = None
     route_place: str = ""
@@ -91,6 +93,9 @@ class Releases:
         if isinstance(event, VersionRegistered):
             # NB: rows and profiles are long, and no document shows them.
             event = msgspec.structs.replace(event, golden=(), profile={})
+        clock_s = getattr(event, "clock_s", None)
+        if clock_s is not None and getattr(event, "has_clock", True):
+            story.clock_s = max(clock_s, story.clock_s or clock_s)
         self._tell(story, event, seen)
         self.fold.take(event, seen.id)
         return deployment
@@ -104,6 +109,7 @@ class Releases:
         if story.history_of != verdict.rollout:
             story.history, story.history_of = {}, verdict.rollout
         if verdict.has_clock:
+            story.clock_s = max(verdict.clock_s, story.clock_s or verdict.clock_s)
             for found in verdict.evidence:
                 points = story.history.setdefault(found.metric, deque(maxlen=HISTORY_KEPT))
                 if not points or points[-1] != (verdict.clock_s, found.measured):

@@ -12,9 +12,12 @@ EDGES = (
     ("gateway", "inference.requests", "inference"), ("inference", "inference.replies", "gateway"),
     ("inference", "inference.decisions", "monitor"), ("pipeline", "inference.outcomes", "monitor"),
     ("monitor", "monitor.findings", "registry"), ("monitor", "monitor.verdicts", "registry"),
-    ("monitor", "training.requests", "trainer"), ("trainer", "registry.commands", "registry"),
+    ("monitor", "training.requests", "trainer"), ("cli", "training.requests", "trainer"),
+    ("trainer", "registry.commands", "registry"), ("cli", "registry.commands", "registry"),
+    ("console", "registry.commands", "registry"),
     ("registry", "registry.routes", "inference"), ("trainer", "registry.artifacts", "inference"),
-    ("monitor", "alerts", "console"), ("registry", "registry.facts", "console"),
+    ("monitor", "alerts", "console"), ("cli", "alerts.silences", "monitor"), ("console", "alerts.silences", "monitor"),
+    ("cli", "alerts.silences", "console"), ("console", "alerts.silences", "console"), ("registry", "registry.facts", "console"),
 )  # fmt: skip
 _VERSIONS_SHOWN = 50
 

@@ -9,11 +9,14 @@ from headrace_console.core.documents.words import Clock, Mark
 
 
 class Need(msgspec.Struct, frozen=True):
-    """A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it."""
+    """A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it.
+
+    `silenced`: an alert that fires and needs nobody while a silence covers it; it is not counted.
+    """
 
     order: int
     mark: Mark
-    kind: Literal["page", "warning", "approval", "stopped", "finding", "rollout", "service"]
+    kind: Literal["page", "warning", "approval", "stopped", "finding", "rollout", "service", "silenced"]
     about: str
     title: str
     detail: str
@@ -28,7 +31,7 @@ class Need(msgspec.Struct, frozen=True):
 class Quality(msgspec.Struct, frozen=True):
     """The quality of the champion in its newest closed window. `spark`: of the windows before, oldest first.
 
-    `verdict`: of the window, and `why` it is UNMEASURED. `value`: None then.
+    `verdict`: of the window. `why`: why it is UNMEASURED (`value` is None then), or why the window is an older one.
     """
 
     metric: str
@@ -80,9 +83,9 @@ class DeploymentRow(msgspec.Struct, frozen=True):
 
 
 class Now(msgspec.Struct, frozen=True):
-    """The first page. `word`: `all is well`, `2 things need a person`, or what is not known.
+    """The first page. `word`: `all is well`, `all is well, 1 silenced`, `2 things need a person`, or what is not known.
 
-    `needs`: by key. `deployments`: by name. `empty`: `no project` where nothing is applied, else "".
+    `event_at_s`: the latest clock of a deployment or source. `needs`: by key. `deployments`: by name. `empty`: `no project` where nothing is applied, else "".
     """
 
     mark: Mark
