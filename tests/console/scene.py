@@ -51,7 +51,7 @@ PROJECT = compile_project(Project("flights", [DELAY, PLAIN]))
 PAGES = (
     "/", "/deployments/delay", "/deployments/plain", "/deployments/delay/versions/2", f"/deployments/delay/findings/{FINDING}",
     "/deployments/delay/timeline", "/deployments/delay/decisions", "/alerts", "/dead-letters", "/features", "/services",
-    "/records/registry.facts/0/0", "/nothing",
+    "/records/registry.facts/0/0", "/deployments/delay/nothing",
 )  # fmt: skip
 CARD = "# delay v2\n\nTrained on **101,600** rows.\n\n| metric | v2 |\n|---|---|\n| auc | .784 |\n\n<script>alert(1)</script>\n"
 GATES = (GateResult("auc", "PASS", 0.784, 0.76, "m2"), GateResult("golden", "UNMEASURED", None, None, "m2", "no rows"))

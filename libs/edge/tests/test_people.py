@@ -20,6 +20,7 @@ from headrace_edge.rules.people import (
 )
 from headrace_edge.rules.roles import Role
 from headrace_edge.rules.sessions import COOKIE, SESSION_S, session_value
+from headrace_edge.session_file import Sessions
 
 NOW_S = 1_800_000_000.0
 ANNA = Caller("anna", digest_of("a-key"), role=Role.OPERATOR, deployments=("delay",))
@@ -91,22 +92,23 @@ def cookie(value: str) -> tuple[bytes, bytes]:
 
 
 def test_a_session_is_the_person_whose_key_began_it_for_twelve_hours() -> None:
-    value = session_value(ANNA, b"secret", NOW_S - SESSION_S + 1)
+    value = session_value(ANNA, b"secret", NOW_S - SESSION_S + 1, "i1")
     assert found(cookie(value), peer=AWAY) == Person("anna", Role.OPERATOR, ("delay",))
-    assert found(cookie(session_value(ANNA, b"secret", NOW_S - SESSION_S))) is Stranger.SESSION_OVER
+    assert found(cookie(session_value(ANNA, b"secret", NOW_S - SESSION_S, "i1"))) is Stranger.SESSION_OVER
     assert digest_of("a-key")[:8] not in value
 
 
 def test_a_session_ends_with_its_key_its_role_its_process_and_with_any_changed_sign() -> None:
-    value = session_value(ANNA, b"secret", NOW_S)
+    value = session_value(ANNA, b"secret", NOW_S, "i1")
     assert found(cookie(value), known=KnownPeople((SHOP, OLD), TRUST, b"secret")) is Stranger.SESSION_OVER
     assert found(cookie(value), known=KnownPeople((ANNA,), TRUST, b"other")) is Stranger.SESSION_OVER
-    assert found(cookie(session_value(OLD, b"secret", NOW_S - 10))) is Stranger.SESSION_OVER
-    assert found(cookie(session_value(SHOP, b"secret", NOW_S))) is Stranger.NO_ROLE
+    assert found(cookie(session_value(OLD, b"secret", NOW_S - 10, "i1"))) is Stranger.SESSION_OVER
+    assert found(cookie(session_value(SHOP, b"secret", NOW_S, "i1"))) is Stranger.NO_ROLE
     named, _, signature = value.rpartition(".")
-    fingerprint, _, ends = named.partition(".")
+    ident, fingerprint, ends = named.split(".")
     for forged in (
-        f"{fingerprint}.{int(ends) + 1}.{signature}",
+        f"{ident}.{fingerprint}.{int(ends) + 1}.{signature}",
+        f"i2.{fingerprint}.{ends}.{signature}",
         f"{named}.",
         "x",
         "..",
@@ -115,6 +117,12 @@ def test_a_session_ends_with_its_key_its_role_its_process_and_with_any_changed_s
         value[1:],
     ):
         assert found(cookie(forged)) is Stranger.SESSION_OVER
+
+
+def test_a_session_that_was_ended_is_over_and_another_of_the_same_key_is_not() -> None:
+    known = KnownPeople((ANNA,), TRUST, b"secret", frozenset({"i1"}))
+    assert found(cookie(session_value(ANNA, b"secret", NOW_S, "i1")), known=known) is Stranger.SESSION_OVER
+    assert isinstance(found(cookie(session_value(ANNA, b"secret", NOW_S, "i2")), known=known), Person)
 
 
 def test_an_approver_may_what_an_operator_may_and_a_key_is_for_its_deployments() -> None:
@@ -143,18 +151,19 @@ def test_settings_become_what_people_are_known_by(tmp_path: Path) -> None:
     keys.write_text("[[key]]\nname = 'anna'\nkey = 'a'\nrole = 'approver'\n[[key]]\nname = 'shop'\nkey = 's'\n")
     known = load_people(
         Settings(api_keys_file=str(keys), trusted_header="X-User", trusted_roles="*=viewer", http_host="0.0.0.0",
-                 trusted_proxies="10.0.0.7")
+                 trusted_proxies="10.0.0.7"),
+        Sessions(),
     )  # fmt: skip
     assert [caller.role for caller in known.callers] == [Role.APPROVER, None]
     assert known.can_sign_in
     assert person_of([(b"x-user", b"eve")], "10.0.0.7", known, NOW_S) == Person("eve", Role.VIEWER)
     assert len(known.secret) == 32
-    assert not load_people(Settings()).can_sign_in
+    assert not load_people(Settings(), Sessions()).can_sign_in
     # A proxy that names people needs no keys beside it.
     proxied = Settings(
         trusted_header="X-User", trusted_roles="*=viewer", http_host="0.0.0.0", trusted_proxies="10.0.0.7"
     )
-    assert load_people(proxied).callers == ()
+    assert load_people(proxied, Sessions()).callers == ()
 
 
 @pytest.mark.parametrize(
@@ -173,5 +182,5 @@ def test_settings_become_what_people_are_known_by(tmp_path: Path) -> None:
 )
 def test_settings_that_would_let_anyone_be_anybody_are_refused(given: dict[str, str], reason: str) -> None:
     with pytest.raises(Misconfigured) as raised:
-        load_people(Settings(**given))
+        load_people(Settings(**given), Sessions())
     assert reason in str(raised.value)

@@ -103,6 +103,7 @@ class Page:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.why: dict[str, str] = {}
         self.names: list[str] = []
         self.last = ""
         self.as_of: dict[str, Any] = {}
@@ -114,7 +115,7 @@ class Page:
         headers = {"Last-Event-ID": self.last} if self.last else {}
         async with (
             asyncio.timeout(10),
-            client.stream("GET", "/api/v1/live", params={"documents": keys}, headers=headers) as answer,
+            client.stream("GET", f"/api/v1/live?documents={keys}", headers=headers) as answer,
         ):
             assert answer.status_code == 200, await answer.aread()
             name = ""
@@ -128,7 +129,7 @@ class Page:
                     found = json.loads(text)
                     self.names.append(name)
                     if name == "snapshot":
-                        self.values[found["document"]] = found["value"]
+                        self.values[found["document"]], self.why[found["document"]] = found["value"], found["why"]
                     elif name == "delta":
                         self.values[found["document"]] = apply(found["patch"], self.values[found["document"]])
                     else:

@@ -87,6 +87,11 @@ async def registry(scene: Scene, refuses: str = "") -> AsyncIterator[None]:
     task.cancel()
 
 
+def change_keys(scene: Scene, text: str, by: str) -> None:
+    keys = Path(scene.settings.api_keys_file)
+    keys.write_text(keys.read_text().replace(text, by))
+
+
 async def commands(scene: Scene) -> list[Any]:
     return [found.event for found in await read_all(scene.log, scene.codec, [scene.topics.name("registry.commands")])]
 
@@ -148,6 +153,64 @@ async def test_the_page_is_told_who_looks_at_it(people: Scene) -> None:
         assert (await client.get("/api/v1/me")).json()["role"] == "approver"
         await client.delete("/api/v1/session", headers=ACT)
         assert (await client.get("/api/v1/me")).json()["role"] is None
+
+
+async def role(scene: Scene, cookie: str, *, ends: bool = False) -> str | None:
+    """The role that a cookie has in a console that was just started. `ends`: the session is ended before."""
+    headers = {"Cookie": cookie}
+    async with scene.running() as client:
+        if ends:
+            await client.delete("/api/v1/session", headers=ACT | headers)
+        return (await client.get("/api/v1/me", headers=headers)).json()["role"]
+
+
+async def cookie_of(scene: Scene, name: str) -> str:
+    async with scene.running() as client:
+        answer = await client.post("/api/v1/session", json={"key": name}, headers=ACT)
+        return answer.headers["set-cookie"].partition(";")[0]
+
+
+async def test_a_session_outlives_the_process_until_its_person_ends_it(people: Scene) -> None:
+    cookie, other = await cookie_of(people, "otto"), await cookie_of(people, "otto")
+    assert await role(people, cookie) == "operator"
+    assert await role(people, cookie, ends=True) is None
+    assert await role(people, cookie) is None, "a copy of the cookie"
+    assert await role(people, other) == "operator"
+
+
+async def test_a_change_of_the_keys_ends_all_sessions(people: Scene) -> None:
+    cookie = await cookie_of(people, "otto")
+    change_keys(people, 'role = "viewer"', 'role = "approver"')
+    assert await role(people, cookie) is None
+
+
+async def test_wrong_keys_slow_down_whoever_tries_them_and_never_a_right_one(people: Scene) -> None:
+    async with people.running() as client:
+        statuses = [
+            (await client.post("/api/v1/session", json={"key": f"wrong{number}"}, headers=ACT)).status_code
+            for number in range(30)
+        ]
+        right = await client.post("/api/v1/session", json={"key": "otto"}, headers=ACT)
+    assert (statuses[0], statuses[-1], right.status_code) == (401, 429, 200)
+
+
+async def test_by_another_sites_name_nothing_is_served(people: Scene) -> None:
+    async with people.running() as client:
+        evil = {"Host": "evil.example:8090"}
+        refused = [await client.get(path, headers=evil) for path in ("/", "/api/v1/me", "/api/v1/documents/now")]
+        refused.append(await client.post("/api/v1/session", json={"key": "otto"}, headers=ACT | evil))
+        local = await client.get("/api/v1/me", headers={"Host": "localhost"})
+    assert [(answer.status_code, list(answer.json())) for answer in refused] == [(421, ["error"])] * 4
+    assert local.status_code == 200
+
+
+async def test_names_that_are_set_are_taken(people: Scene) -> None:
+    people.settings = Settings(console_port=0, console_hosts="console.example.org")
+    async with people.running() as client:
+        statuses = [
+            (await client.get("/", headers={"Host": host})).status_code for host in ("console.example.org", "x")
+        ]
+    assert statuses == [200, 421]
 
 
 async def test_without_keys_nobody_can_act(scene: Scene) -> None:

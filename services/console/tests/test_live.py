@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -86,13 +87,57 @@ async def test_streams_end_at_once_when_the_service_stops(scene: Scene) -> None:
     assert asyncio.get_running_loop().time() - began_s < 3.0
 
 
-@pytest.mark.parametrize(
-    "keys", ["", "nothing", "now,nothing", "version/d", ",".join(f"deployment/d{n}" for n in range(17))]
-)
-async def test_what_is_no_document_is_refused(scene: Scene, keys: str) -> None:
+@pytest.mark.parametrize("keys", ["", ",", ",".join(f"deployment/d{n}" for n in range(17))])
+async def test_too_few_or_too_many_documents_are_refused(scene: Scene, keys: str) -> None:
     async with scene.running() as client:
-        answer = await client.get("/api/v1/live", params={"documents": keys})
+        answer = await client.get(f"/api/v1/live?documents={keys}")
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
+
+
+async def test_a_document_that_cannot_be_has_no_value_and_ends_no_stream(scene: Scene, page: Page) -> None:
+    odd = ["deployment/" + "x" * 600, "deployment/a,b%+& ü", "version/d", "nothing", "none", "deployment/"]
+    query = ",".join(quote(key, safe="") for key in odd)
+    async with scene.running() as client:
+        await page.follow(client, f"now,{query}&documents=alerts", lambda p: len(p.values) == 8 and p.as_of.get("now"))
+        assert {key for key, value in page.values.items() if value is not None} == {"now", "alerts"}
+        assert (page.why["version/d"], page.why["nothing"]) == ("no such deployment", "no such document")
+        assert set(page.values) == {"now", "alerts", *odd}
+
+
+async def test_what_is_no_document_is_not_found(scene: Scene) -> None:
+    async with scene.running() as client:
+        answers = [
+            await client.get(f"/api/v1/documents/{key}")
+            for key in ("nothing", "none", "version/d", "deployment/nobody", f"deployment/{'x' * 600}")
+        ]
+    assert [answer.status_code for answer in answers] == [404] * 5
+    assert all(answer.json()["error"] for answer in answers)
+
+
+async def test_only_paths_of_the_page_lead_to_the_page(scene: Scene) -> None:
+    async with scene.running() as client:
+        there = [await client.get(path) for path in ("/", "/alerts", "/deployments/a/b", "/records/x/0/0")]
+        missing = [
+            await client.get(path) for path in ("/healthz", "/metrics", "/favicon.ico", "/deploymentsx", "/x/alerts")
+        ]
+        shown = await client.get("/nothing", headers={"Accept": "text/html,*/*"})
+    assert [answer.status_code for answer in there] == [200] * 4
+    assert [(answer.status_code, list(answer.json())) for answer in missing] == [(404, ["error"])] * 5
+    assert (shown.status_code, shown.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "acts", "POST"), ("GET", "session", "POST, DELETE"), ("POST", "live", "GET"), ("POST", "find", "GET"),
+        ("PUT", "acts", "POST"),
+    ],
+)  # fmt: skip
+async def test_a_path_that_takes_another_method_says_which(scene: Scene, method: str, path: str, allowed: str) -> None:
+    async with scene.running() as client:
+        body = {"headers": ACT, "json": {}} if method != "GET" else {}
+        answer = await client.request(method, f"/api/v1/{path}", **body)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 async def test_a_record_is_shown_at_its_place(scene: Scene) -> None:

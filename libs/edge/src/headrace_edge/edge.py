@@ -90,7 +90,7 @@ class Edge:
             # NB: only a slow client is hung up on; others must be able to read the answer while they still send.
             await respond(send, body, headers, close=body.status == 408)
             return
-        scope[_REQUEST] = AdmittedRequest(caller, headers, body)
+        scope[_REQUEST] = AdmittedRequest(caller, headers, body, peer_of(scope))
         await self._endpoint(scope)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> App:

@@ -13,7 +13,6 @@ role = "operator"       # of a person: viewer, operator or approver; without it 
 import ipaddress
 import math
 import re
-import secrets
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,8 @@ from headrace.hosting.settings import Settings
 from headrace_edge.rules.callers import Caller, digest_of
 from headrace_edge.rules.people import KnownPeople, Trust, read_proxies, read_roles
 from headrace_edge.rules.roles import Role
+from headrace_edge.rules.sessions import signing_secret
+from headrace_edge.session_file import Sessions
 
 # The value of HEADRACE_API_KEYS that lets anyone ask from outside.
 NONE = "none"
@@ -72,14 +73,15 @@ def load_callers(settings: Settings) -> tuple[Caller, ...]:
     return ()
 
 
-def load_people(settings: Settings) -> KnownPeople:
-    """By what persons are known: their keys, a proxy's header, and sessions under a secret that is new with every start.
+def load_people(settings: Settings, sessions: Sessions) -> KnownPeople:
+    """By what persons are known: their keys, a proxy's header, and sessions. `sessions`: those that were ended, and the secret.
 
     Raises `Misconfigured` for settings that cannot be meant. Where a proxy names who acts, no key is needed on any address.
     """
     trust = load_trust(settings)
     has_keys = settings.api_keys_file or settings.api_keys or not trust.header
-    return KnownPeople(load_callers(settings) if has_keys else (), trust, secrets.token_bytes(32))
+    callers = load_callers(settings) if has_keys else ()
+    return KnownPeople(callers, trust, signing_secret(sessions.secret, callers), sessions.ended)
 
 
 def load_trust(settings: Settings) -> Trust:

@@ -31,6 +31,7 @@ from headrace_console.core.world import World
 from headrace_console.settings import Limits
 from headrace_console.shell import Console
 from headrace_edge.server import HttpServer
+from headrace_edge.session_file import Sessions
 
 _log = logging.getLogger("headrace.console")
 
@@ -114,12 +115,13 @@ def wire(
     """
     world, closing = World(topics.namespace), asyncio.Event()
     following = Following(log, codec, topics, projects, world, clock)
-    name = f"traffic{f'-{settings.namespace}' if settings.namespace else ''}.sqlite"
-    history = History(folder / "console" / name, source)
+    own, suffix = folder / "console", f"-{settings.namespace}" if settings.namespace else ""
+    history = History(own / f"traffic{suffix}.sqlite", source)
     console = Console(world, Feed(secrets.token_hex(4)), following, history, health, clock, limits)
     index = DecisionIndex.open(index_path(folder, settings.namespace), settings.decision_index_bytes)
     records = Records(Evidence(log, topics, codec, projects, index), limits.reads, limits.read_s)
-    doors, acts = Persons(settings, clock), Acts(log, topics, world, clock, limits.answer_s)
+    doors = Persons(settings, clock, Sessions(own / f"sessions{suffix}.json"))
+    acts = Acts(log, topics, world, clock, limits.answer_s)
     following.listen(acts.take)
     pages = Pages(console, Bundle(), records, doors, acts)
     app = make_app(console, pages, doors, limits, health, closing)

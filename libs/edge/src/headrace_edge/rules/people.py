@@ -4,7 +4,7 @@ A role includes those before it: viewer < operator < approver. A key without a r
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -64,11 +64,12 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class KnownPeople:
-    """All by which a person is known. `secret`: of the process, random, with which sessions are signed."""
+    """All by which a person is known. `secret`: with which sessions are signed. `ended`: ids of sessions that are over."""
 
     callers: tuple[Caller, ...]
     trust: Trust
     secret: bytes
+    ended: Container[str] = frozenset()
 
     @property
     def can_sign_in(self) -> bool:
@@ -93,7 +94,7 @@ def person_of(headers: Sequence[tuple[bytes, bytes]], peer: str, known: KnownPeo
     cookie = value_of_cookie(single.get(b"cookie", b""), COOKIE)
     if not cookie:
         return Unidentified.NO_KEY
-    caller = find_session(cookie, known.callers, known.secret, now_s)
+    caller = find_session(cookie, known.callers, known.secret, now_s, known.ended)
     return Stranger.SESSION_OVER if caller is None else _person(caller)
 
 

@@ -14,11 +14,13 @@ class AdmittedRequest(Generic[C]):
     """One HTTP request that was admitted.
 
     `caller`: who calls, as the service knows callers. `headers`: by name in lower case. `body`: whole and uncompressed.
+    `peer`: the address of who is connected, "" where it is not known.
     """
 
     caller: C
     headers: Mapping[bytes, bytes]
     body: bytes
+    peer: str = ""
 
     def header(self, name: bytes) -> str | None:
         """One header, None where it is missing or empty."""

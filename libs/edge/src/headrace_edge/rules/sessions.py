@@ -1,12 +1,13 @@
 """A browser's session: a signed cookie that names a key without revealing it; and which calls only our own page can make.
 
-The cookie is `fingerprint.expiry.signature`: HMAC-SHA256 (RFC 2104) with a secret that is drawn at the start of the process, of which
-neither key nor digest can be recovered. A restart ends all sessions, and so does a key that expires or leaves the file.
+The cookie is `id.fingerprint.expiry.signature`: HMAC-SHA256 (RFC 2104) with a secret of which neither key nor digest can be recovered. It
+is made of a random one that the installation keeps and of all keys (`signing_secret`): a restart keeps sessions, any change of the keys
+ends them all. `id` is random; a session that was ended by its person is known by it until it would have expired.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from headrace_edge.rules.callers import Caller
@@ -20,20 +21,41 @@ _READING = ("GET", "HEAD", "OPTIONS")
 _PORTS = {"http": ":80", "https": ":443"}
 
 
-def session_value(caller: Caller, secret: bytes, now_s: float) -> str:
-    """The cookie's value for a caller whose key was just checked. It holds for 12 hours."""
-    named = f"{_fingerprint(caller, secret)}.{int(now_s) + SESSION_S}"
+def signing_secret(kept: bytes, callers: Iterable[Caller]) -> bytes:
+    """The secret under which sessions are signed. `kept`: the random one of the installation; `callers`: all keys."""
+    lines = sorted(
+        repr((caller.digest, caller.name, caller.role and caller.role.value, caller.deployments, caller.expires_s))
+        for caller in callers
+    )
+    return hmac.new(kept, "\n".join(lines).encode(), hashlib.sha256).digest()
+
+
+def session_value(caller: Caller, secret: bytes, now_s: float, ident: str) -> str:
+    """The cookie's value for a caller whose key was just checked. It holds for 12 hours. `ident`: random, without dots."""
+    named = f"{ident}.{_fingerprint(caller, secret)}.{int(now_s) + SESSION_S}"
     return f"{named}.{_signed(named, secret)}"
 
 
-def find_session(value: str, callers: Iterable[Caller], secret: bytes, now_s: float) -> Caller | None:
-    """The caller whose session it is; None for one that is over, forged, or whose key is gone or has expired."""
+def read_session(value: str, secret: bytes) -> tuple[str, str, int] | None:
+    """The id, the fingerprint of the key and the end of a session that was signed here; None for any other text."""
     named, _, signature = value[:_MAX_COOKIE_CHARS].rpartition(".")
     if not (signature.isascii() and hmac.compare_digest(_signed(named, secret), signature)):
         return None
-    fingerprint, _, ends = named.partition(".")
-    if not now_s < int(ends):
+    ident, fingerprint, ends = named.split(".")
+    return ident, fingerprint, int(ends)
+
+
+def find_session(
+    value: str, callers: Iterable[Caller], secret: bytes, now_s: float, ended: Container[str] = ()
+) -> Caller | None:
+    """The caller whose session it is; None for one that is over, forged, or whose key is gone or has expired.
+
+    `ended`: the ids of sessions that their persons ended.
+    """
+    read = read_session(value, secret)
+    if read is None or read[0] in ended or not now_s < read[2]:
         return None
+    fingerprint = read[1]
     found = next((caller for caller in callers if _fingerprint(caller, secret) == fingerprint), None)
     if found is None or (found.expires_s is not None and now_s >= found.expires_s):
         return None

@@ -24,7 +24,7 @@ let resting = 0;
 
 /** Follows these documents, and no others. */
 export function follow(keys: readonly string[]): void {
-  const wanted = keys.join(",");
+  const wanted = keys.map(encodeURIComponent).join(",");
   if (wanted === followed && stream && stream.readyState !== EventSource.CLOSED) return;
   followed = wanted;
   keepOnly(keys);
@@ -36,7 +36,7 @@ function open(): void {
   stream?.close();
   waiting = [];
   heard_ms = performance.now();
-  stream = new EventSource(`/api/v1/live?documents=${encodeURIComponent(followed)}`);
+  stream = new EventSource(`/api/v1/live?documents=${followed}`);
   stream.addEventListener("snapshot", (event) => on(JSON.parse(event.data)));
   stream.addEventListener("delta", (event) => on(JSON.parse(event.data)));
   stream.addEventListener("as_of", (event) => {

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 from headrace.hosting.health import Health
 from headrace_console.adapters.bundle import Bundle
 from headrace_console.adapters.records import Records
-from headrace_console.core.catalogue import MOST_KEYS, Key, read_key
+from headrace_console.core.catalogue import MOST_KEYS, Key, no_key, read_key
 from headrace_console.core.documents import Found, Me
 from headrace_console.core.places import read_place
 from headrace_console.core.search import MOST_CHARS
@@ -20,6 +21,8 @@ from headrace_edge.rules.requests import AdmittedRequest
 from headrace_edge.streaming import stream_events
 
 API = "/api/v1/"
+# How the paths of the page begin.
+PAGES = ("", "deployments", "alerts", "dead-letters", "features", "services", "records")
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _FULL = error_reply(503, "too many pages are open", 5.0)
 Query = Mapping[str, str]
@@ -98,31 +101,36 @@ class Pages:
         if not path.startswith(API):
             return error_reply(404, "there is /api/v1 only")
         noun, _, rest = path.removeprefix(API).partition("/")
-        if noun == "acts" and not rest and method == "POST":
-            return await self._acting.act(request)
-        if noun == "session" and not rest and method in ("POST", "DELETE"):
-            return await self._doors.session(request, method)
+        if noun == "acts" and not rest:
+            return await self._acting.act(request) if method == "POST" else _not_so("POST")
+        if noun == "session" and not rest:
+            is_taken = method in ("POST", "DELETE")
+            return await self._doors.session(request, method) if is_taken else _not_so("POST", "DELETE")
+        if noun == "live" and not rest:
+            return _not_so("GET")
         handler = self._gets.get(noun)
         if handler is None:
             return error_reply(404, f"there is no {method} {path[:200]}")
         if method not in ("GET", "HEAD"):
-            return error_reply(405, "GET is taken here").with_header("Allow", "GET")
+            return _not_so("GET")
         return await handler(request, rest, query)
 
     def _page(self, method: str, path: str, request: AdmittedRequest[Person | None]) -> Reply:
         if method not in ("GET", "HEAD"):
-            return error_reply(405, "GET is taken here").with_header("Allow", "GET")
+            return _not_so("GET")
         if path.startswith("/assets/"):
             return self._bundle.asset(path.removeprefix("/assets/"))
-        return self._bundle.index(request.header(b"if-none-match"))
+        if path.strip("/").partition("/")[0] in PAGES:
+            return self._bundle.index(request.header(b"if-none-match"))
+        is_browser = "text/html" in (request.header(b"accept") or "")
+        # NB: to a person the page itself says that there is no such page.
+        return (
+            replace(self._bundle.index(None), status=404) if is_browser else error_reply(404, "there is no such page")
+        )
 
     async def _document(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
-        key = read_key(rest)
-        return (
-            error_reply(404, f"there is no document {rest[:100]}")
-            if key is None
-            else _json(await self._console.document(key, rest))
-        )
+        found = await self._console.document(read_key(rest) or no_key(rest), rest)
+        return _json(found) if found["value"] is not None else _json(found | {"error": found["why"]}, 404)
 
     async def _find(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
         text = query.get("q", "")
@@ -158,7 +166,7 @@ class Site:
         request, method, path = request_of(scope), scope["method"], scope["path"]
         query = {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
         if path == f"{API}live" and method == "GET":
-            keys = _keys(query.get("documents", "")) if not self._console.is_full else _FULL
+            keys = _keys(scope["query_string"].decode("latin-1")) if not self._console.is_full else _FULL
             if not isinstance(keys, Reply):
                 last = request.header(b"last-event-id") or ""
                 await stream_events(receive, send, self._console.live(keys, last), self._stop)
@@ -174,18 +182,25 @@ def make_app(console: Live, pages: Pages, doors: Doors, limits: Limits, health: 
     return Edge(Site(console, pages, stop), doors.admit, limits, health=health)
 
 
-def _keys(text: str) -> list[tuple[str, Key]] | Reply:
-    """The documents that a page asks for, or the refusal."""
-    names = list(dict.fromkeys(name for name in text.split(",") if name))
+def _keys(query: str) -> list[tuple[str, Key]] | Reply:
+    """The documents that a page asks for, or the refusal. `query`: raw. A comma ends a name; `%2C` is a comma within a name.
+
+    A name that can be none of a document is followed too: whoever follows it, and others beside it, is sent why it is not there.
+    """
+    values = [value for name, _, value in (pair.partition("=") for pair in query.split("&")) if name == "documents"]
+    names = list(dict.fromkeys(unquote_plus(name) for value in values for name in value.split(",") if name))
     if not 1 <= len(names) <= MOST_KEYS:
         return error_reply(400, f"documents= takes 1 to {MOST_KEYS} keys, got {len(names)}")
-    found = [(name, key) for name in names if (key := read_key(name)) is not None]
-    missing = set(names) - {name for name, _ in found}
-    return error_reply(400, f"there is no document {sorted(missing)[0][:100]}") if missing else found
+    return [(name, read_key(name) or no_key(name)) for name in names]
 
 
-def _json(body: Any) -> Reply:
-    return as_json(200, body, dict(_NO_STORE))
+def _not_so(*methods: str) -> Reply:
+    """The refusal of a method."""
+    return error_reply(405, f"{' or '.join(methods)} is taken here").with_header("Allow", ", ".join(methods))
+
+
+def _json(body: Any, status: int = 200) -> Reply:
+    return as_json(status, body, dict(_NO_STORE))
 
 
 def _head(reply: Reply) -> Reply:

@@ -57,7 +57,7 @@ class Key:
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups of topics that the document rests on."""
-        return _KINDS[self.kind]
+        return _KINDS.get(self.kind, ())
 
     @property
     def age_s(self) -> float:
@@ -113,11 +113,20 @@ def read_key(text: str) -> Key | None:
     return Key(kind, *parts)
 
 
+def no_key(text: str) -> Key:
+    """What is followed instead of a document that cannot be: it has no value, and the reason.
+
+    >>> no_key("deployment/").which, no_key("nothing").which
+    ('no such deployment', 'no such document')
+    """
+    return Key("", which="no such deployment" if text.partition("/")[0] in _PARTS else "no such document")
+
+
 def as_of_s(key: Key, read_s: Mapping[str, float | None]) -> float | None:
     """Until when everything was read that a document rests on; None while a part of it was never read to its end."""
     found = [read_s.get(group) for group in key.groups]
     known = [at_s for at_s in found if at_s is not None]
-    return min(known) if len(known) == len(found) else None
+    return min(known, default=None) if len(known) == len(found) else None
 
 
 def compose(
@@ -148,8 +157,10 @@ def _made(world: World, key: Key, now_s: float, traffic: Mapping[int, TrafficPoi
             return world.letters.document()
         case "features":
             return features.document(world, now_s)
-        case _:
+        case "services":
             return services.document(world.reports, now_s)
+        case _:
+            return None
 
 
 def _version(world: World, key: Key) -> msgspec.Struct | None:
@@ -169,6 +180,8 @@ def _finding(world: World, key: Key) -> msgspec.Struct | None:
 
 
 def _why_none(key: Key) -> str:
+    if not key.kind:
+        return key.which
     what = {"version": f"version {key.which} of {key.name}", "finding": f"finding {key.which} of {key.name}"}
     named = what.get(key.kind, f"a deployment {key.name}")
     return f"nothing is known of {named}: it was never there, or it is no longer kept"
