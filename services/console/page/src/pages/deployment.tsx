@@ -129,7 +129,8 @@ export function Gates({ row }: { row: VersionRow }): JSX.Element {
   const pairs: [string[], Mark, string][] = [
     [those((gate, verdict) => verdict === "FAIL" && !isWaived(gate)), "page", "FAIL"],
     [those((gate, verdict) => verdict === "FAIL" && isWaived(gate)), "attention", "FAIL, waived"],
-    [those((_, verdict) => verdict !== "FAIL" && verdict !== "PASS"), "unknown", "not measured"],
+    [those((_, verdict) => verdict === "INCONCLUSIVE"), "unknown", "INCONCLUSIVE"],
+    [those((_, verdict) => !["FAIL", "PASS", "INCONCLUSIVE"].includes(verdict)), "unknown", "not measured"],
   ];
   const passed = those((_, verdict) => verdict === "PASS").length;
   return (
