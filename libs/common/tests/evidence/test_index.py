@@ -127,6 +127,58 @@ async def test_a_damaged_file_is_left_to_the_process_that_writes(memory_log: Mem
     assert await index.find("request", "r1") == [Place(DECISIONS, 0, 0)]
 
 
+def folder(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def rotten(path: Path) -> None:
+    """The file with a hole in it: its first page, and with that its tables, can be read."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+async def test_a_damage_that_a_search_meets_is_mended_and_the_search_answers(memory_log: MemoryLog, path: Path) -> None:
+    await with_topics(memory_log)
+    await sent(memory_log, [decision_out(decision(f"r{n}", "u")) for n in range(300)])
+    index = await caught_up(path, memory_log)
+    index.close()
+    rotten(path)
+    assert await index.find("request", "r7") == [Place(DECISIONS, 0, 7)]
+    assert await index.find("request", "r299") == [Place(DECISIONS, 0, 299)]
+
+
+async def test_a_damage_that_a_reader_meets_is_mended_by_the_process_that_follows(
+    memory_log: MemoryLog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.evidence.index._LOOK_EVERY_S", 0.05)
+    await with_topics(memory_log)
+    await sent(memory_log, [decision_out(decision(f"r{n}", "u")) for n in range(300)])
+    writer, reader, stop = DecisionIndex.open(path, LEAST_BYTES), DecisionIndex.open(path, LEAST_BYTES), asyncio.Event()
+    following = asyncio.create_task(writer.follow(memory_log, TOPICS, stop))
+    while not await writer.find("request", "r299"):
+        await asyncio.sleep(0.01)
+    await reader.catch_up(memory_log, TOPICS)
+    reader.close()
+    damaged(path, b"no database at all")
+    assert await reader.find("request", "r7") == [Place(DECISIONS, 0, 7)]
+    await sent(memory_log, [decision_out(decision("later", "u"))])
+    await reader.catch_up(memory_log, TOPICS)
+    assert await reader.find("request", "r7") == [Place(DECISIONS, 0, 7)]
+    assert await reader.find("request", "later") == [Place(DECISIONS, 0, 300)]
+    stop.set()
+    await following
+    writer.close()
+
+
+async def test_a_folder_in_its_place_is_one_sentence_with_the_way_out(memory_log: MemoryLog, path: Path) -> None:
+    await with_topics(memory_log)
+    folder(path)
+    with pytest.raises(Retryable, match="is a folder, and the index of decisions must be a file: remove the folder"):
+        await DecisionIndex.open(path, LEAST_BYTES).catch_up(memory_log, TOPICS)
+
+
 def entries(first: int, count: int) -> Entries:
     hashes = np.array([hash_of("request", f"r{n}".encode()) for n in range(first, first + count)], np.uint64)
     return Entries(hashes, np.array([packed(Place(DECISIONS, 0, n)) for n in range(first, first + count)]))

@@ -6,7 +6,7 @@ out by `catch_up` that everything that is on the log now can be found.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,13 +38,15 @@ WRITE_EVERY_S, PATIENCE_S = 0.5, 30.0
 MOST_FOUND = 10_000
 _MOST = 10_000
 _LOOK_EVERY_S = 5.0
+# A file that is damaged again and again lies on a broken disk.
+_TRIES = 2
 _FAMILY = {DECISIONS: MANY, OUTCOMES: MANY}
 
 T = TypeVar("T")
 
 
 class _MadeAnew(Retryable):
-    """The file was damaged, and is empty now."""
+    """The file was damaged, and is empty now: by us, or by another process that reads it anew."""
 
 
 class DecisionIndex:
@@ -54,6 +56,7 @@ class DecisionIndex:
         self._file = IndexFile(path, most_bytes)
         self._one_at_a_time = asyncio.Lock()
         self._follows = False
+        self._again: Callable[[], Awaitable[None]] | None = None
 
     @staticmethod
     def open(path: Path, most_bytes: int) -> "DecisionIndex":
@@ -66,6 +69,7 @@ class DecisionIndex:
 
     async def follow(self, log: Log, topics: Topics, stop: asyncio.Event) -> None:
         """Keep the index at the end of the log until `stop` is set. Waits while the broker is away."""
+        self._again = lambda: self._caught_up(log, topics, lambda done, total: None)
         delays = delays_s(0.5, 10.0)
         while not stop.is_set():
             try:
@@ -85,10 +89,16 @@ class DecisionIndex:
         `progress`: called with the number of offsets read and their total. Raises `Retryable` when the broker is away,
         and when the other process reads nothing for `PATIENCE_S`.
         """
-        try:
-            await self._catch_up(log, topics, progress)
-        except _MadeAnew:
-            await self._catch_up(log, topics, progress)
+        self._again = lambda: self._caught_up(log, topics, progress)
+        await self._again()
+
+    async def _caught_up(self, log: Log, topics: Topics, progress: Progress) -> None:
+        for _ in range(_TRIES):
+            try:
+                return await self._catch_up(log, topics, progress)
+            except _MadeAnew:
+                continue
+        return await self._catch_up(log, topics, progress)
 
     async def _catch_up(self, log: Log, topics: Topics, progress: Progress) -> None:
         found = await _topics_of(log, topics)
@@ -126,17 +136,27 @@ class DecisionIndex:
         `topic`: of a key. Other texts may have the same hash: compare what is read there.
         """
         wanted = hash_of(kind, text.encode(), topic)
-        return [unpacked(number) for number in await self._in_thread(lambda: self._file.find(wanted, most))]
+        return [unpacked(number) for number in await self._looked_up(lambda: self._file.find(wanted, most))]
 
     async def find_from(self, kind: Kind, text: str, first: Place, most: int) -> list[Place]:
         """The same in one partition from an offset on, the oldest `most` of them."""
         wanted, within = hash_of(kind, text.encode()), (packed(first), packed(first._replace(offset=MOST_OFFSET)))
-        found = await self._in_thread(lambda: self._file.find(wanted, most, within, newest=False))
+        found = await self._looked_up(lambda: self._file.find(wanted, most, within, newest=False))
         return [unpacked(number) for number in found]
 
     async def positions(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Per partition the offset from which everything can be found, and the next offset to be read."""
         return await self._in_thread(self._file.positions)
+
+    async def _looked_up(self, work: Callable[[], T]) -> T:
+        """Work on the file; one that is damaged is read from the log first."""
+        try:
+            return await self._in_thread(work)
+        except _MadeAnew:
+            if self._again is None:
+                raise
+            await self._again()
+            return await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Work on the file, which is made anew where it is damaged."""
@@ -146,9 +166,10 @@ class DecisionIndex:
             except sqlite3.Error as error:
                 if not is_damaged(error):
                     raise Retryable(f"{self._file.path} cannot be used now: {error}") from error
-                if not self._file.lock():
-                    raise Retryable(f"{self._file.path} is damaged, another process makes it anew: {error}") from error
+                is_ours = self._file.lock()
                 self._file.throw_away()
+                if not is_ours:
+                    raise _MadeAnew(f"{self._file.path} was damaged, another process makes it anew: {error}") from error
                 raise _MadeAnew(f"{self._file.path} was damaged, and is made anew from the log: {error}") from error
 
     async def _read(
@@ -173,7 +194,8 @@ class DecisionIndex:
                     await _pause(stop, 0.2)
                 if asyncio.get_running_loop().time() - looked_s > _LOOK_EVERY_S:
                     looked_s = asyncio.get_running_loop().time()
-                    if await _topics_of(log, topics) != reading.topics:
+                    is_other = await self._in_thread(self._file.generation) != reading.generation
+                    if is_other or await _topics_of(log, topics) != reading.topics:
                         return
             await self._write(reading)
         finally:
@@ -194,21 +216,33 @@ class DecisionIndex:
             await self._in_thread(self._file.throw_away)
             nexts = {}
         starts = {tp: max(nexts.get(tp, 0), begin) for tp, begin in begins.items()}
+        generation = await self._in_thread(self._file.generation)
         reader = await log.reader(partitions, starts)
-        return _Reading(reader, topics, found, starts)
+        return _Reading(reader, topics, found, starts, generation)
 
     async def _write(self, reading: "_Reading") -> None:
         entries, nexts = reading.drained()
-        await self._in_thread(lambda: self._file.write(entries, reading.starts, nexts, reading.topics))
+
+        def write() -> None:
+            if self._file.generation() != reading.generation:
+                raise _MadeAnew(f"{self._file.path} was made anew by another process")
+            self._file.write(entries, reading.starts, nexts, reading.topics)
+
+        await self._in_thread(write)
 
 
 class _Reading:
     """What was read and is not written yet."""
 
     def __init__(
-        self, reader: Reader, topics: Topics, found: Mapping[str, ReadTopic], starts: Mapping[TopicPartition, int]
+        self,
+        reader: Reader,
+        topics: Topics,
+        found: Mapping[str, ReadTopic],
+        starts: Mapping[TopicPartition, int],
+        generation: int,
     ) -> None:
-        self.reader, self.topics, self.starts = reader, found, starts
+        self.reader, self.topics, self.starts, self.generation = reader, found, starts, generation
         self._bases = {topics.name(base): base for base in INDEXED}
         self._nexts = dict(starts)
         self._pending: dict[int, list[Entries]] = {MANY: [], FEW: []}

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from headrace.errors import Retryable
 from headrace.evidence.places import Entries
 from headrace.log.port import TopicPartition
 
@@ -72,13 +73,14 @@ def is_damaged(error: sqlite3.Error) -> bool:
 class IndexFile:
     """One open connection. Its methods block; they are called from one thread at a time.
 
-    Every method raises `sqlite3.DatabaseError` where the file is damaged.
+    Every method raises `sqlite3.DatabaseError` where the file is damaged, and `Retryable` where a folder is in its place.
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
         self.path, self._most_bytes = path, max(most_bytes, LEAST_BYTES)
         self._lock: int | None = None
         self._inode = 0
+        self._connections = 0
         self._open: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -102,11 +104,19 @@ class IndexFile:
         self._lock = descriptor
         return True
 
+    def generation(self) -> int:
+        """Another number once the file is another one: what was read for the one before is not in it."""
+        assert self._db is not None
+        return self._connections
+
     def throw_away(self) -> None:
-        """Delete everything. Only the process that writes does this."""
+        """Delete everything. Who reads does this only where the file is damaged: the process that writes makes it anew."""
+        if self._open is not None and self._inode_now() != self._inode:
+            return self._disconnect()
         self._disconnect()
         for suffix in ("-wal", "-shm", ""):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return None
 
     def topic_ids(self) -> dict[str, str]:
         """The id of every topic that was read."""
@@ -222,6 +232,11 @@ class IndexFile:
 
     def _connected(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.path.is_dir():
+            raise Retryable(
+                f"{self.path} is a folder, and the index of decisions must be a file: remove the folder, the file is made"
+                " from the log"
+            )
         db = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
         try:
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "journal_size_limit = 8388608"):
@@ -234,6 +249,7 @@ class IndexFile:
             db.close()
             raise
         self._inode = self._inode_now()
+        self._connections += 1
         return db
 
     def _disconnect(self) -> None:
