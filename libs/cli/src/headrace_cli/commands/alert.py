@@ -15,7 +15,7 @@ from headrace_cli.evidence.registry import me
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.pairs import pairs
 from headrace_cli.terminal.reasons import Reason
-from headrace_cli.terminal.render import instant, show, show_result
+from headrace_cli.terminal.render import console, harmless, instant, show, show_result
 
 app = typer.Typer(help="Alerts: which ones fire, what to do about them, and silences.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,9 +39,10 @@ def list_alerts(
         alerts = [alert for alert in await _alerts(session) if all_of_them or alert.status == "firing"]
         return [row_of(alert, silences, now_s) for alert in alerts]
 
-    columns = ["severity", "alert", "about", "since", "silenced", "summary", "command", "runbook"]
-    columns = ["status", *columns] if all_of_them else columns
-    show(run(work), columns, as_json=as_json, empty="no alert is firing")
+    rows = run(work)
+    if as_json or not rows:
+        return show(rows, (), as_json=as_json, empty="no alert is firing")
+    return _show_alerts(rows, with_status=all_of_them)
 
 
 @app.command("silence")
@@ -56,10 +57,10 @@ def silence(
     as_json: AsJson = False,
 ) -> None:
     """Send no notification of some alerts for a while; they open and end as ever, and stay in `alert list`."""
-    matchers = pairs(match or (), "--match") | ({} if deployment is None else {"deployment": deployment})
-    if not matchers:
-        raise Misconfigured("which alerts? Name a deployment, or --match alertname=Overload")
+    matchers = _matchers(deployment, match or ())
     lasts_s = seconds(for_)
+    if lasts_s <= 0:
+        raise Misconfigured(f"--for must be above 0, such as 2h, got {for_!r}")
 
     async def work(session: Session) -> dict[str, Any]:
         if deployment is not None:
@@ -74,9 +75,24 @@ def silence(
         return plain(found) | {"covers": len(covered)}
 
     made = run(work)
-    ends = f"`headrace alert unsilence {made['id']}` ends it before"
+    ends = f'`headrace alert unsilence {made["id"]} --reason "..."` ends it before'
     line = f"{made['id']} is set until {instant(made['ends_s'])} UTC and covers {made['covers']} of the firing alerts; {ends}"
     show_result(made, as_json=as_json, line=line)
+
+
+def _matchers(deployment: str | None, match: Sequence[str]) -> dict[str, str]:
+    """The labels that an alert must have, at least one, each with one value. Raises `Misconfigured`."""
+    found = pairs(match, "--match")
+    for name, value in found.items():
+        if not value:
+            raise Misconfigured(f"--match {name}= has no value, which no alert has: --match {name}=VALUE")
+    if deployment is not None and found.setdefault("deployment", deployment) != deployment:
+        raise Misconfigured(
+            f"two deployments are named, {deployment!r} and --match deployment={found['deployment']}: an alert is about one"
+        )
+    if not found:
+        raise Misconfigured("which alerts? Name a deployment, or --match alertname=Overload")
+    return found
 
 
 @app.command("unsilence")
@@ -123,8 +139,32 @@ def list_silences(as_json: AsJson = False) -> None:
             for found in sorted(known, key=lambda one: (one.ends_s, one.id))
         ]
 
-    columns = ["id", "labels", "from", "until", "by", "reason", "covers"]
-    show(run(work), columns, as_json=as_json, empty="no silence is in force")
+    rows = run(work)
+    if as_json or not rows:
+        return show(rows, (), as_json=as_json, empty="no silence is in force")
+    return _show_silences(rows)
+
+
+def _show_alerts(rows: Sequence[dict], *, with_status: bool) -> None:
+    """A line per alert, and below it what it says and what to do: readable in 80 columns."""
+    for row in rows:
+        status = f"{row['status']} " if with_status else ""
+        _line(f"{status}{row['severity']}  {row['alert']}  {row['about']}  since {row['since']}")
+        for name in ("silenced", "summary", "command", "runbook"):
+            if row[name]:
+                _line(f"  {row[name]}" if name != "silenced" else f"  silenced {row[name]}")
+
+
+def _show_silences(rows: Sequence[dict]) -> None:
+    """A line per silence with its id whole, and below it what it is for."""
+    for row in rows:
+        _line(f"{row['id']}  {row['from']} .. {row['until']} UTC  covers {row['covers']}")
+        _line(f"  {', '.join(row['labels'])}")
+        _line(f"  by {row['by']}: {row['reason']}")
+
+
+def _line(text: str) -> None:
+    console.print(harmless(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 async def _alerts(session: Session) -> list[AlertChanged]:

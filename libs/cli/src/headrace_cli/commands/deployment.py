@@ -72,7 +72,8 @@ def show_deployment(deployment: str, as_json: AsJson = False) -> None:
     for finding in found["open_findings"]:
         _line(f"◆ {finding['kind']} finding {finding['finding']}: {finding['summary']}")
     for episode in reversed(found["newest_episodes"]):
-        _line(f"  {episode['title']} ({episode['how'] or episode['state']}): {episode['standing']}")
+        end = episode["how"] or episode["state"]
+        _line(f"  {episode['title']}{'' if episode['title'].endswith(end) else f' ({end})'}: {episode['standing']}")
     return _line(f"`headrace deployment timeline {deployment}` shows every step with its record")
 
 
@@ -118,7 +119,7 @@ def _print(deployment: str, episodes: list[Episode], found: Timeline, as_json: b
     elif not episodes:
         console.print(f"nothing has happened to {harmless(deployment)} since then", markup=False)
     else:
-        show_timeline(deployment, episodes, known)
+        show_timeline(deployment, episodes, known, len(found.episodes(deployment)))
 
 
 async def _follow(session: Session, deployment: str, last: int, from_s: float | None, as_json: bool) -> None:

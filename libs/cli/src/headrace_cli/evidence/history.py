@@ -38,10 +38,21 @@ def stamp(time_s: float | None, form: str) -> str:
     return "-" if time_s is None else datetime.fromtimestamp(time_s, UTC).strftime(form)
 
 
-def show_timeline(deployment: str, episodes: Iterable[Episode], known: Medians) -> None:
-    """All episodes, oldest first."""
+def counted(shown: int, every: int) -> str:
+    """How many episodes are shown, and of how many.
+
+    >>> counted(1, 1), counted(7, 7), counted(5, 7)
+    ('1 episode', '7 episodes', 'the newest 5 of 7 episodes')
+    """
+    if shown < every:
+        return f"the newest {shown} of {every} episodes"
+    return "1 episode" if shown == 1 else f"{shown} episodes"
+
+
+def show_timeline(deployment: str, episodes: Iterable[Episode], known: Medians, every: int) -> None:
+    """Episodes, oldest first. `every`: how many there are, with those that are not shown."""
     shown = list(episodes)
-    one = "1 episode" if len(shown) == 1 else f"{len(shown)} episodes"
+    one = counted(len(shown), every)
     console.print(Text.assemble((harmless(deployment), "bold"), f"  {one}, times in UTC"))
     if known.detected:
         of = "1 episode" if known.detected == 1 else f"{known.detected} episodes"

@@ -6,8 +6,16 @@ from headrace.errors import Misconfigured
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:
-    """`name=value` words as a dictionary. Raises `Misconfigured` for a word without `=`."""
+    """`name=value` words as a dictionary. Raises `Misconfigured` for a word without `=` or without a name, and for two
+    values of one name.
+    """
+    found: dict[str, str] = {}
     for word in words:
-        if not word.partition("=")[1]:
+        name, is_pair, value = word.partition("=")
+        if not is_pair:
             raise Misconfigured(f"{option} takes name=value, got {word!r}")
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
+        if not name:
+            raise Misconfigured(f"{option} takes name=value, got no name before the = of {word!r}")
+        if found.setdefault(name, value) != value:
+            raise Misconfigured(f"{option} names {name} twice, as {found[name]!r} and as {value!r}: give it once")
+    return found

@@ -27,7 +27,7 @@ from headrace.events.registry import (
 )
 from headrace.events.training import RetrainAccepted, TrainingProgressed
 from headrace.events.verdicts import VerdictGiven
-from headrace.evidence.early_alerts import EarlyAlerts, kind_of, kinds_of
+from headrace.evidence.early_alerts import EarlyAlerts, Harms, SeenAlerts, alert_key, kind_of, kinds_of
 from headrace.evidence.episodes import Entry, Episode, episode_of, in_order, opened
 from headrace.evidence.steps import Step, part_of, sentence, short, state_of
 from headrace.evidence.turns import Turn, finding_key, turn_of, version_key
@@ -81,7 +81,7 @@ class Story:
         # The newest episode of a version, of a kind of finding, and of a rollout.
         self._newest: dict[str, int] = {}
         self._queued: int | None = None
-        self._early = EarlyAlerts()
+        self._early, self._alerts, self._harms = EarlyAlerts(), SeenAlerts(), Harms()
         self.forgotten = 0
         self.is_known = False
         self._number = 0
@@ -103,14 +103,17 @@ class Story:
         _keep(self._places, ident, _place(message), _MOST_PLACES)
         if isinstance(event, WindowClosed):
             return False
+        text = self._alerts.text_of(event) if isinstance(event, AlertChanged) else sentence(event)
+        if isinstance(event, AlertChanged) and not text:
+            return False
         turn = turn_of(event, ident, message.envelope.causation_id or "")
         number = self._number_of(message, turn)
         if number is None:
             return False
-        self._put(number, message, turn or Turn(), event_s)
+        self._put(number, message, turn or Turn(), text, event_s)
         early = self._early.claim(kinds_of(event), message) if isinstance(event, FindingOpened) else None
         if early is not None:
-            self._put(number, early, Turn(), event_s)
+            self._put(number, early, Turn(), sentence(early.event), event_s)
         self._bound()
         return True
 
@@ -164,17 +167,23 @@ class Story:
         known = [self.keys[key] for key in keys if key in self.keys]
         beside = self._beside(event, cause)
         number = self._one_of(known if beside is None else [*known, beside])
-        self._claim(number, keys)
+        self._claim(number, [*keys, *self._harms.add(message)])
         self._note(event, number, cause)
         return number
 
     def _of_alert(self, message: Message, alert: AlertChanged) -> int | None:
-        kind = kind_of(alert)
-        number = self._newest.get(kind)
-        is_over = number is None or (kind != "rollout" and not self.held[number].is_running)
+        kind, own = kind_of(alert), self.keys.get(alert_key(alert))
+        number = self._newest.get(kind) if own is None else own
+        if own is None and (harm := self._harms.key_for(alert)) is not None:
+            number = self.keys.get(harm)
+        if number is not None and number not in self.held:
+            return None
+        is_over = number is None or (own is None and kind != "rollout" and not self.held[number].is_running)
         if alert.status == "firing" and is_over:
             self._early.hold(kind, message)
             return None
+        if number is not None:
+            self._claim(number, [alert_key(alert)])
         return number
 
     def _beside(self, event: Any, cause: str) -> int | None:
@@ -276,8 +285,8 @@ class Story:
             self.keys[key] = number
             self.held[number].keys.add(key)
 
-    def _put(self, number: int, message: Message, turn: Turn, event_s: float | None) -> None:
-        found, text = self.held[number], sentence(message.event)
+    def _put(self, number: int, message: Message, turn: Turn, text: str, event_s: float | None) -> None:
+        found = self.held[number]
         found.made = None
         # NB: the trainer's registration only links its run to its version.
         if not text or (isinstance(message.event, RegisterVersion) and message.envelope.causation_id):

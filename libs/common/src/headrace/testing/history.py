@@ -3,7 +3,7 @@
 from typing import Any
 
 from headrace.events import type_name
-from headrace.events.alerts import AlertChanged
+from headrace.events.alerts import AlertChanged, AlertSilence
 from headrace.events.inference import VersionWarmed
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
@@ -25,7 +25,7 @@ from headrace.events.training import (
 )
 from headrace.events.verdicts import PASS, VerdictGiven
 from headrace.log.codec import Message
-from headrace.log.envelope import Envelope, derived_id
+from headrace.log.envelope import Envelope, derived_id, format_instant
 from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.testing.registry import command, version_of
@@ -132,11 +132,14 @@ class History:
         for number, fact in enumerate(facts):
             self.add(fact, f"{rollout}-switched-{number}", cause, after_s=0.0 if number else 1.0)
 
-    def alert(self, name: str, status: str = "firing", deployment: str = "d", **about: str) -> str:
-        """An alert begins or ends; its instant is that of the wall clock."""
-        labels = {"alertname": name, "severity": "warning", "deployment": deployment, **about}
-        event = AlertChanged(status, labels, {"summary": "look at it"}, "2026-09-21T00:00:00Z", "", "fp")
-        return self.add(event, f"{name}-{status}-{deployment}", time_s=self.wall_s)
+    def alert(
+        self, name: str, status: str = "firing", silence: AlertSilence | None = None, began_s: float = 0.0, **about: str
+    ) -> str:
+        """An alert begins, is silenced or ends; its instant is that of the wall clock. `began_s`: seconds before it."""
+        labels = {"alertname": name, "severity": "warning", "deployment": "d", **about}
+        starts_at = format_instant(self.wall_s + 1.0 - began_s)
+        event = AlertChanged(status, labels, {"summary": "look at it"}, starts_at, "", "fp", silence=silence)
+        return self.add(event, f"{name}-{status}-{len(self.messages)}", time_s=self.wall_s)
 
     def drift_to_switch(self, deployment: str = "d", version: int = 2) -> None:
         """Drift, retrain, gates, a blue-green switch, and four hours later the finding's end."""
