@@ -41,14 +41,20 @@ async def test_a_document_is_served_by_itself(scene: Scene) -> None:
 
 
 async def test_a_decision_is_found_and_explained(scene: Scene) -> None:
-    decision = DecisionMade("r1", "delay", "AA-1", 5.0, Served(Score(3, "d", 0.5)), 0)
+    route = Route("delay", {3: 1.0}, "s", 1, champion=3, reason="first")
+    scene.append("registry.routes", "delay", route)
+    decision = DecisionMade("r1", "delay", "AA-1", 5.0, Served(Score(3, "d", 0.5)), 0, route_offset=0)
     scene.append("inference.decisions", "AA-1", decision, cause="r1")
     async with scene.running() as client, asyncio.timeout(10):
+        routed_s = (await client.get("/api/v1/records/registry.routes/0/0")).json()["appended_s"]
         while (found := await client.get("/api/v1/decisions/delay/AA-1")).status_code == 404:
             await asyncio.sleep(0.05)
         hits = (await client.get("/api/v1/find", params={"q": "AA-1"})).json()
         missing = await client.get("/api/v1/decisions/delay/nobody")
     assert (found.json()["request_id"], found.json()["place"]) == ("r1", "inference.decisions/0/0")
+    (step,) = found.json()["why"]
+    assert (step["mark"], step["place"], step["sentence"]) == ("ok", "registry.routes/0/0", "version 3 100%: first")
+    assert step["wall_s"] == routed_s
     assert [(hit["kind"], hit["link"]) for hit in hits] == [("unit", "/deployments/delay/decisions/AA-1")]
     assert missing.status_code == 404
 

@@ -1,6 +1,6 @@
 """One link of a chain of causes, in words."""
 
-from headrace.events.registry import RollBack, Route
+from headrace.events.registry import RollBack, RolledBack, RolloutAborted, Route
 from headrace.evidence.causes import sentence, step_of
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
@@ -8,10 +8,17 @@ from headrace.log.port import Record
 
 
 def test_a_link_says_what_happened_when_and_where() -> None:
-    record = Record("registry.commands.v1", 0, 7, b"d", b"")
+    record = Record("registry.commands.v1", 0, 7, b"d", b"", timestamp_ms=90_500)
     step = step_of(Message(record, Envelope("a", "", "cli", 60.0), RollBack("d", 3, "too slow", "ada")))
     assert (step.at_s, step.what, step.summary) == (60.0, "roll.back", "too slow, by ada")
     assert step.place == "registry.commands.v1/0/7"
+    assert (step.wall_s, step.state) == (90.5, "ok")
+
+
+def test_a_link_has_the_state_of_its_event() -> None:
+    record, envelope = Record("registry.facts.v1", 0, 8, b"d", b""), Envelope("a", "", "registry", 60.0)
+    events = (RolledBack("d", 3, 2, "too slow", "ada"), RolloutAborted("d", "r1", 3, "no verdict"), None)
+    assert [step_of(Message(record, envelope, event)).state for event in events] == ["page", "attention", "unknown"]
 
 
 def test_a_link_of_an_unknown_type_has_its_type_and_no_words() -> None:

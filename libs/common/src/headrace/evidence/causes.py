@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.events import type_name
 from headrace.events.registry import Route, RouteChanged
+from headrace.evidence.steps import State, state_of
 from headrace.log.codec import Message
 
 # The topics of causes: those of the control plane, and of the monitor.
@@ -16,19 +17,25 @@ CAUSES = (
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One link of a chain of causes: a record in one line. `at_s`: its domain time; `place`: topic/partition/offset."""
+    """One link of a chain of causes: a record in one line. `at_s`: its domain time; `place`: topic/partition/offset.
+    `wall_s`: when it was appended. `state`: how it is marked, `unknown` for a type that is not known.
+    """
 
     at_s: float
     what: str
     summary: str
     place: str
+    wall_s: float
+    state: State
 
 
 def step_of(message: Message) -> Step:
     """One record as a step."""
     event = message.event
     kind = type_name(type(event)) if event is not None else message.envelope.type
-    return Step(message.envelope.time_s, kind, sentence(event), place_of(message))
+    state: State = "unknown" if event is None else state_of(event)
+    wall_s = message.record.timestamp_ms / 1000.0
+    return Step(message.envelope.time_s, kind, sentence(event), place_of(message), wall_s, state)
 
 
 def place_of(message: Message) -> str:

@@ -66,8 +66,7 @@ class Records:
 
     async def _explain(self, deployment: str, wanted: str) -> DecisionView:
         found = await explain_decision(self._evidence, deployment, wanted)
-        walls = await asyncio.gather(*[self._wall_s(step) for step in found.why])
-        steps = tuple(self._step(step, order, walls[order]) for order, step in enumerate(found.why))
+        steps = tuple(self._step(step, order) for order, step in enumerate(found.why))
         places = {"place": self._base(found.place), "request_place": self._base(found.request_place), "why": steps}
         return msgspec.convert(msgspec.structs.asdict(found) | places, DecisionView)
 
@@ -81,17 +80,9 @@ class Records:
         }
         return [decision(name, ident, is_unit=bool(by_unit)) for name, ident in sorted(found) if name in deployments]
 
-    async def _wall_s(self, step: Step) -> float | None:
-        """When the record of a cause was appended; None where the log holds it no more."""
-        evidence = self._evidence
-        try:
-            return (await read_record(evidence.log, evidence.codec, evidence.topics, step.place)).wall_s
-        except Misconfigured:
-            return None
-
-    def _step(self, step: Step, order: int, wall_s: float | None) -> TimelineStep:
+    def _step(self, step: Step, order: int) -> TimelineStep:
         place = self._base(step.place)
-        return TimelineStep(order, step.what, step.summary, "unknown", step.at_s, wall_s, place)
+        return TimelineStep(order, step.what, step.summary, step.state, step.at_s, step.wall_s, place)
 
     def _base(self, place: str) -> str:
         return base_place(place, self._evidence.topics.namespace)
