@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from headrace.errors import Misconfigured
 from headrace.events.registry import RollBack, RolledBack
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import out

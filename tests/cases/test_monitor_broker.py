@@ -21,7 +21,7 @@ from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Serv
 from headrace.events.monitor import MonitorState, WindowClosed
 from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out

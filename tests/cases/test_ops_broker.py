@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from headrace.errors import Misconfigured, Retryable
+from headrace.hosting.naming import topics_of
 from headrace.hosting.needs import needed
-from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics, require_topics
 from headrace.log.connecting import connect

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec

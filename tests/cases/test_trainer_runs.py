@@ -22,8 +22,8 @@ from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RegisterVersion
 from headrace.events.training import RetrainRequested, TrainingFinished, TrainingProgressed
+from headrace.hosting.naming import topics_of
 from headrace.hosting.runs import AttemptBegan, AttemptEnded, RunFolder, all_runs, end_runs, runs_folder
-from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings, environ_of
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out

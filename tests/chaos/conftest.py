@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog

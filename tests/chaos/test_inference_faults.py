@@ -12,7 +12,7 @@ import pytest_asyncio
 from headrace.events.definition import digest_of
 from headrace.events.inference import DecisionMade, PredictionRequested
 from headrace.events.project import ProjectApplied
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out

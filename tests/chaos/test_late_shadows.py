@@ -17,7 +17,7 @@ from headrace.events.inference import DecisionMade, PredictionRequested, Served,
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route
 from headrace.features.rows import pin_signature
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out

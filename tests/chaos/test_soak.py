@@ -14,7 +14,7 @@ import pytest
 
 from headrace.events.inference import DecisionMade, OutcomeObserved, PredictionRequested
 from headrace.events.ops import HealthReported
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.kafka import KafkaLog

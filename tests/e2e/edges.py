@@ -3,7 +3,7 @@
 from headrace.evidence.episodes import Episode
 from headrace.evidence.records import read_history, read_record
 from headrace.evidence.timeline import TOPICS, Timeline
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog

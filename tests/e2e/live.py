@@ -14,7 +14,7 @@ from tests.cases.concept_streams import Floats, Stream
 from tests.e2e.commands import Shell
 
 from headrace.events.inference import DecisionMade, FellBack, Served
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, Message
 from headrace.log.kafka import KafkaLog

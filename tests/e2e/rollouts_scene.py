@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from headrace.asking.playback import Pace, Playing, Step
 from headrace.events.inference import OutcomeObserved, PredictionRequested
 from headrace.events.registry import RolledBack, RolloutAborted, RolloutAdvanced, RolloutCompleted
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, Message, out
 from headrace.log.envelope import Envelope

@@ -16,7 +16,7 @@ from headrace.events.definition import digest_of
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RollbackWindowBegun, RolledBack, RolloutCompleted
 from headrace.events.verdicts import FAIL
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import out

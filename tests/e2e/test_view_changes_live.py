@@ -19,7 +19,7 @@ from headrace.events.inference import DecisionMade, FellBack, OutcomeObserved, P
 from headrace.events.monitor import FindingOpened, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import TrainingFinished
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from headrace.evidence.recall import Recalled, Summary
+from headrace.evidence.recalled import Recalled, Summary
 from headrace.evidence.remade import NONE, SAME, Part, Remade
 from headrace_cli.commands import decision, recall
 from headrace_cli.main import run

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from headrace.asking.feeding import Applied
 from headrace.errors import HeadraceError
 from headrace.hosting.exclusive import of_replay
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.connecting import connect

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.clock import SystemClock
 from headrace.errors import Retryable
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, Message, out
 from headrace.log.connecting import connect

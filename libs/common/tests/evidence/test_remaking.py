@@ -24,7 +24,8 @@ from headrace.evidence import picking
 from headrace.evidence.index import DecisionIndex
 from headrace.evidence.index_file import LEAST_BYTES
 from headrace.evidence.reading import Evidence
-from headrace.evidence.recall import Summary, other_version, recalled
+from headrace.evidence.recall import other_version, recalled
+from headrace.evidence.recalled import Summary
 from headrace.evidence.remaking import remade
 from headrace.evidence.scores_again import Scorer, holds_trees
 from headrace.features.rows import RowMaker, bare_signature, pin_signature

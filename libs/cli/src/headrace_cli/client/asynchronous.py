@@ -10,7 +10,6 @@ from headrace.asking.prediction import Prediction
 from headrace.asking.requests import shown
 from headrace.clock import SystemClock
 from headrace_cli.client.errors import NotAnswered, Rejected
-from headrace_cli.client.http_transport import HttpTransport
 from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_cli.client.outcomes import checked
 from headrace_cli.client.rows import MOST_ROWS, Batch, Instant, Row, Terms, batches_of, plain, terms
@@ -190,6 +189,9 @@ def _transport_to(address: str, key: str | None, retries: int) -> Transport:
     if key is not None and not (isinstance(key, str) and key.isprintable() and key.isascii()):
         raise Rejected("an API key is printable ASCII text")
     if scheme in ("http", "https") and rest:
+        # NB: late: httpx alone takes a fifth of a second, and the commands ask over Kafka.
+        from headrace_cli.client.http_transport import HttpTransport
+
         return HttpTransport(address, key, retries)
     if scheme == "kafka" and rest:
         return KafkaTransport.at(rest)

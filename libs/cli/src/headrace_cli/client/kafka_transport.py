@@ -19,7 +19,7 @@ from headrace.clock import Clock, SystemClock
 from headrace.errors import HeadraceError, Retryable
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import PredictionAnswered, PredictionRequested
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.connecting import connect

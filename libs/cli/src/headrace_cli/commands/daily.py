@@ -18,13 +18,10 @@ from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.events.definition import digest_of
 from headrace.events.inference import PredictionAnswered, Scalar
 from headrace.hosting.settings import Settings
-from headrace_cli.client.kafka_transport import KafkaTransport
-from headrace_cli.client.rows import Batch, Row
 from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
 from headrace_cli.installation.children import RESTART_AT_ONCE, last_line
 from headrace_cli.installation.local import Local
 from headrace_cli.installation.services import SERVICES, console_address
-from headrace_cli.projects.apply import apply_project, check_project
 from headrace_cli.scaffold import write_project
 from headrace_cli.session import Session, plain, run, session
 from headrace_cli.terminal.render import console, harmless, show, show_result
@@ -154,6 +151,8 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Validate a project, show what changes and what each deployment will do, and publish it."""
+    from headrace_cli.projects.apply import apply_project  # late, as all that only one command needs
+
     changes = run(lambda session: apply_project(session, project))
     for line in [] if as_json else changes["changes"]:
         _line(f"  {line}")
@@ -173,6 +172,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Validate a project and show what each deployment would do, without a broker; nothing is published."""
+    from headrace_cli.projects.apply import check_project
+
     checked = check_project(project)
     outlook = checked.outlook()
     if not as_json:
@@ -215,10 +216,10 @@ def predict(
 async def _predict(
     session: Session, deployment: str, pairs: list[str], unit: str | None, at: str | None
 ) -> tuple[PredictionAnswered, Prediction]:
-    found = session.projects.deployment(deployment)
-    if found is None:
-        known = ", ".join(d.name for _, d in session.projects.deployments()) or "none"
-        raise Misconfigured(f"no applied project declares {deployment!r} (declared: {known})")
+    from headrace_cli.client.kafka_transport import KafkaTransport
+    from headrace_cli.client.rows import Batch, Row
+
+    found = session.projects.declared(deployment)
     kinds = {field.name: field.kind for field in found[1].inputs}
     row = Row(dict(_input(pair, kinds) for pair in pairs), unit or f"cli-{secrets.token_hex(4)}", at)
     transport = KafkaTransport(session.log, session.codec, session.topics, session.projects, session.clock)

@@ -12,7 +12,6 @@ from headrace.errors import Misconfigured
 from headrace.evidence import picking
 from headrace.evidence.reading import Evidence
 from headrace.evidence.remade import Remade
-from headrace.evidence.remaking import remade
 from headrace.log.codec import Message
 from headrace_cli.commands.explain import instant_of
 from headrace_cli.evidence.opened import Spoken, opened
@@ -43,8 +42,10 @@ def remake(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make decisions again: route, fallback step, feature row and score, from the log alone. Exit code 1 if any differs."""
-    # NB: before a library of models starts its threads.
+    # NB: before a library of models starts its threads. They are imported late: no other command needs them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from headrace.evidence.remaking import remade
+
     if bool(ids) + bool(last) + bool(sample) != 1:
         raise Misconfigured("name request ids, or give --last N, or --sample N")
     if at is not None and not ids:

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from headrace.errors import Misconfigured
-from headrace.evidence.recall import Recalled, Summary, other_version, recalled
+from headrace.evidence.recalled import Recalled, Summary
 from headrace_cli.evidence.opened import Spoken, opened
 from headrace_cli.session import Session, run
 from headrace_cli.terminal.numbers import INT32
@@ -46,8 +46,10 @@ def recall(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Export every decision that a version made, decided again with another version. Reads only the log."""
-    # NB: before a library of models starts its threads.
+    # NB: before a library of models starts its threads. They are imported late: no other command needs them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from headrace.evidence.recall import other_version, recalled
+
     if out.suffix.lower() not in (".csv", ".parquet"):
         raise Misconfigured(f"{out} is neither CSV nor Parquet by its name: name it .csv or .parquet")
     if not out.absolute().parent.is_dir():

@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.ops import HealthReported
 from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, fire, resolve
-from headrace.hosting.runtime import topics_of
+from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, out
 from headrace.log.connecting import connect

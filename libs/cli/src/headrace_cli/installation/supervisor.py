@@ -16,8 +16,8 @@ from pathlib import Path
 
 from headrace.errors import HeadraceError, Misconfigured, Retryable
 from headrace.hosting.logs import set_up_logs
+from headrace.hosting.naming import topics_of
 from headrace.hosting.runs import end_runs
-from headrace.hosting.runtime import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
 from headrace.log.connecting import connect

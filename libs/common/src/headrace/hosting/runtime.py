@@ -25,6 +25,7 @@ from headrace.hosting.heartbeats import Heartbeats, Vitals
 from headrace.hosting.http import HealthServer
 from headrace.hosting.logs import set_up_logs
 from headrace.hosting.loop_guard import LoopGuard
+from headrace.hosting.naming import topics_of
 from headrace.hosting.needs import needed, tended
 from headrace.hosting.settings import Settings, strangers
 from headrace.hosting.stopping import STOPPING
@@ -191,11 +192,6 @@ def _context(name: str, follow: Follow[D], settings: Settings, log: Log) -> Cont
     return Context(
         name, instance, settings, log, topics, codec, follow(log, codec, topics), health, clock, asyncio.Event()
     )
-
-
-def topics_of(settings: Settings) -> Topics:
-    """The topics of these settings: namespace and partition counts."""
-    return Topics.load(settings.namespace, requests=settings.partitions_requests, replies=settings.partitions_replies)
 
 
 async def _run(context: Context[D], build: Build[D]) -> int:

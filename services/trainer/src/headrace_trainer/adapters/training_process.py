@@ -35,8 +35,8 @@ async def train(folder: Path) -> None:
     # Imported here: the limits of `main` must hold before anything heavy is loaded.
     from headrace.clock import SystemClock
     from headrace.hosting.health import Health
+    from headrace.hosting.naming import topics_of
     from headrace.hosting.runs import read_folder
-    from headrace.hosting.runtime import topics_of
     from headrace.hosting.settings import Settings
     from headrace.log.codec import Codec
     from headrace.log.connecting import connect
