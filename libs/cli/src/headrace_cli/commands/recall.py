@@ -50,10 +50,7 @@ def recall(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from headrace.evidence.recall import other_version, recalled
 
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise Misconfigured(f"{out} is neither CSV nor Parquet by its name: name it .csv or .parquet")
-    if not out.absolute().parent.is_dir():
-        raise Misconfigured(f"there is no folder {out.absolute().parent}")
+    refuse_place(out)
 
     async def work(session: Session) -> tuple[int, Summary]:
         summary, spoken = Summary(), Spoken()
@@ -75,6 +72,14 @@ def recall(
     file = str(out) if summary.decisions else None
     found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary), "file": file}
     show_result(found, as_json=as_json, line=_line(found))
+
+
+def refuse_place(out: Path) -> None:
+    """Raises `Misconfigured` for a file that is neither CSV nor Parquet, or whose folder is not there."""
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise Misconfigured(f"{out} is neither CSV nor Parquet by its name: name it .csv or .parquet")
+    if not out.absolute().parent.is_dir():
+        raise Misconfigured(f"there is no folder {out.absolute().parent}")
 
 
 def _line(found: dict[str, Any]) -> str:
