@@ -3,6 +3,11 @@
 Registry, inference and monitor are processes of their own.
 """
 
+import asyncio
+import csv
+import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +18,17 @@ from tests.e2e.rollouts_scene import Asked, even, fitted, played, turned
 from tests.zoo.whole import Whole
 
 from headrace.events.definition import digest_of
+from headrace.events.inference import DecisionMade, Served
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import RollbackWindowBegun, RolledBack, RolloutCompleted
 from headrace.events.verdicts import FAIL
 from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
-from headrace.log.codec import out
+from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace.project import Binary, BlueGreen, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace.project.deployments import GUARDRAILS
@@ -82,3 +89,24 @@ async def test_a_turned_version_that_was_switched_to_at_once_is_rolled_back_by_l
     assert (first.title.split(" → ")[1:], first.how) == (["switch"], "promoted")
     assert (second.title.split(" → ")[1:], second.how) == (["switch", "rolled back"], "rolled back")
     assert (second.versions, second.mark, second.state) == ((2, 1), "page", "ended")
+    await its_decisions_are_recalled(settings, kafka_log, tmp_path)
+
+
+async def its_decisions_are_recalled(settings: Settings, log: KafkaLog, folder: Path) -> None:
+    """Every decision by the version that was rolled back is exported and decided again by the one before: the labels turn."""
+    words = [sys.executable, "-m", "headrace_cli", "model", "recall", NAME, "2", "--out", "recalled.csv", "--json"]
+    done = await asyncio.to_thread(
+        subprocess.run, words, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    topics = topics_of(settings)
+    decided = await read_all(log, Codec(topics), [topics.name("inference.decisions")])
+    made = [m.event for m in decided if isinstance(m.event, DecisionMade) and isinstance(m.event.answer, Served)]
+    by_it = {event.request_id: event for event in made if event.answer.score.version == 2}
+    with (folder / "recalled.csv").open() as file:
+        rows = {row["request_id"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == by_it.keys()
+    assert (summary["decisions"], summary["with"], summary["why_not"]) == (len(by_it), 1, {})
+    assert all(float(row["value"]) == by_it[ident].answer.score.value for ident, row in rows.items())
+    assert summary["flips"] > 0.8 * len(by_it)

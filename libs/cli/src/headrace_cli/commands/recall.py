@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -58,20 +58,24 @@ def recall(
             chosen = await other_version(evidence, deployment, version, other)
             batches = recalled(evidence, deployment, version, chosen, spoken)
             first = await anext(batches, None)
-            if first is None:
-                return chosen, summary
-            with written(out) as add:
-                add(first)
-                summary.take(first)
-                async for batch in batches:
-                    add(batch)
-                    summary.take(batch)
+            if first is not None:
+                with written(out) as add:
+                    await _write(first, batches, add, summary)
         return chosen, summary
 
     chosen, summary = run(work)
-    file = str(out) if summary.decisions else None
-    found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary), "file": file}
+    found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary)}
+    found["file"] = str(out) if summary.decisions else None
     show_result(found, as_json=as_json, line=_line(found))
+
+
+async def _write(first: Any, batches: AsyncIterator[Any], add: Callable[[Any], None], summary: Summary) -> None:
+    """All batches, each counted."""
+    add(first)
+    summary.take(first)
+    async for batch in batches:
+        add(batch)
+        summary.take(batch)
 
 
 def refuse_place(out: Path) -> None:
