@@ -148,10 +148,9 @@ async def _to_the_finding(evidence: Evidence, causes: list[Message]) -> list[Mes
 
 
 def _steps(links: Sequence[Message]) -> list[Step]:
-    """Each record once, in words."""
-    once = {message.envelope.id: message for message in reversed(links)}
-    kept = [message for message in links if once.pop(message.envelope.id, None) is not None]
-    return [_step(message) for message in kept]
+    """Each record once, in words. One that several follow from stands behind the last of them."""
+    kept = {message.envelope.id: message for message in reversed(links)}
+    return [_step(message) for message in reversed(kept.values())]
 
 
 def _step(message: Message) -> Step:
