@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import inspect
 
+from headrace.generated import write_or_check
 from headrace_console.core.documents import ALL
 
 TARGET = Path("services/console/page/src/documents.ts")
@@ -67,15 +68,7 @@ def _typed(kind: inspect.Type) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the file, or compare it."""
-    wanted = text()
-    if "--check" not in arguments:
-        TARGET.parent.mkdir(parents=True, exist_ok=True)
-        TARGET.write_text(wanted)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == wanted:
-        return 0
-    print(f"{TARGET} does not follow documents.py: run make schemas", file=sys.stderr)
-    return 1
+    return write_or_check(TARGET, text(), "documents.py", arguments)
 
 
 if __name__ == "__main__":

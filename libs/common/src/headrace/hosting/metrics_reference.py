@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from headrace.generated import write_or_check
 from headrace.hosting.catalogue import CATALOGUE, LABELS, SERVICES, Metric
 
 FILE = Path("docs/reference/metrics.md")
@@ -44,15 +45,7 @@ def _row(metric: Metric) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with `--check` report whether it differs."""
-    wanted = reference()
-    if "--check" not in arguments:
-        FILE.parent.mkdir(parents=True, exist_ok=True)
-        FILE.write_text(wanted)
-        return 0
-    is_stale = not FILE.exists() or FILE.read_text() != wanted
-    if is_stale:
-        print(f"{FILE} differs from the catalogue; run `make schemas`", file=sys.stderr)
-    return int(is_stale)
+    return write_or_check(FILE, reference(), "the catalogue", arguments)
 
 
 if __name__ == "__main__":

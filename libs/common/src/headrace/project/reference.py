@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import headrace.project as declared
+from headrace.generated import write_or_check
 
 FILE = Path("docs/reference/project.md")
 _GROUPS = (
@@ -55,15 +56,7 @@ def _parameter(found: inspect.Parameter) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or with `--check` report whether it differs."""
-    wanted = reference()
-    if "--check" not in arguments:
-        FILE.parent.mkdir(parents=True, exist_ok=True)
-        FILE.write_text(wanted)
-        return 0
-    is_stale = not FILE.exists() or FILE.read_text() != wanted
-    if is_stale:
-        print(f"{FILE} differs from the types; run `make schemas`", file=sys.stderr)
-    return int(is_stale)
+    return write_or_check(FILE, reference(), "the types", arguments)
 
 
 if __name__ == "__main__":
