@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from bench.broker import own_broker
 from bench.measure import ForeignLoad, Row, Series, compare, progress
 from headrace.events.definition import RolloutDefinition
 from headrace.events.monitor import VersionQuality, WindowClosed
@@ -41,7 +41,6 @@ from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.compile import compile_project
 from headrace.testing.decisions import decision, decision_out
 from headrace.testing.registry import version_of
-from headrace_broker import Broker
 
 DEPLOYMENTS, A_SECOND, WINDOWS, VERSIONS, ROLLOUTS = 200, 2_000, 48, 3, 20
 SETTLE_S, MEASURE_S = 20, 60
@@ -53,12 +52,8 @@ _SERVICES = ("pipeline", "feature", "gateway", "registry", "monitor", "trainer",
 
 def run() -> list[Row]:
     """All rows of the area."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        broker = Broker(Path(folder) / "kafka", fresh=True).start()
-        try:
-            return asyncio.run(_rows(Settings(bootstrap_servers=broker.bootstrap_servers), Path(folder)))
-        finally:
-            broker.stop()
+    with own_broker() as (broker, folder):
+        return asyncio.run(_rows(Settings(bootstrap_servers=broker.bootstrap_servers), folder))
 
 
 async def _rows(settings: Settings, folder: Path) -> list[Row]:

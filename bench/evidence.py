@@ -4,13 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from bench.broker import own_broker
 from bench.measure import ForeignLoad, Row, Series, compare, progress
 from headrace.errors import Retryable
 from headrace.events.project import ProjectApplied
@@ -26,7 +26,6 @@ from headrace.project import Binary, Deployment, Number, Project
 from headrace.project.compile import compile_project
 from headrace.testing.decisions import decision, decision_out, outcome_out
 from headrace.testing.registry import version_of
-from headrace_broker import Broker
 
 DECISIONS, PARTITIONS, A_SECOND = 1_000_000, 2, 2_000
 _BATCH = 10_000
@@ -38,12 +37,8 @@ _BEGAN_S = 1_364_774_400.0
 
 def run() -> list[Row]:
     """All rows of the area."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        broker = Broker(Path(folder) / "kafka", fresh=True).start()
-        try:
-            return asyncio.run(_rows(Settings(bootstrap_servers=broker.bootstrap_servers), Path(folder)))
-        finally:
-            broker.stop()
+    with own_broker() as (broker, folder):
+        return asyncio.run(_rows(Settings(bootstrap_servers=broker.bootstrap_servers), folder))
 
 
 async def _rows(settings: Settings, folder: Path) -> list[Row]:

@@ -4,13 +4,13 @@ import asyncio
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from bench.broker import own_broker
 from bench.flights import PARTITIONS, VIEWS, definition, departures, preload
 from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, progress, run_json
 from headrace.events.definition import FeatureDefinition, ProjectDefinition, SourceDefinition, ViewDefinition
@@ -41,12 +41,8 @@ HISTORY_ENTITIES = 500
 
 def run() -> list[Row]:
     """All rows of the area."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        broker = Broker(Path(folder) / "kafka", fresh=True).start()
-        try:
-            return [*_folds(broker, Path(folder)), *_reads(broker, Path(folder))]
-        finally:
-            broker.stop()
+    with own_broker() as (broker, folder):
+        return [*_folds(broker, folder), *_reads(broker, folder)]
 
 
 # the fold

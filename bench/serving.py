@@ -11,13 +11,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.broker import own_broker
 from bench.measure import RUNS, ForeignLoad, Row, Series, compare, peer_python, progress, run_json
 from bench.model import trained
 from bench.served import WAIT_S, Served, ask
@@ -36,14 +36,12 @@ Ask = Callable[[], dict | None]
 def run() -> list[Row]:
     """All rows of the area."""
     figures: Figures = defaultdict(Series)
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, contextlib.ExitStack() as stack:
-        broker = Broker(Path(folder) / "kafka", fresh=True).start()
-        stack.callback(broker.stop)
+    with own_broker() as (broker, folder), contextlib.ExitStack() as stack:
         model, port = trained(), free_port()
         served = stack.enter_context(Served(broker, model, gateway_port=port).running("inference", "gateway"))
         load = stack.enter_context(ForeignLoad())
         with contextlib.ExitStack() as peers:
-            asked = _ours(served, port) | _peers(broker, Path(folder), peers)
+            asked = _ours(served, port) | _peers(broker, folder, peers)
             for number in range(RUNS):
                 for name, once in asked.items():
                     progress(f"serving, round {number + 1} of {RUNS}: {name}")

@@ -5,10 +5,9 @@ Two services, one without and one with the shadow, are asked in turns by an open
 
 import asyncio
 import contextlib
-import tempfile
 from collections import Counter
-from pathlib import Path
 
+from bench.broker import own_broker
 from bench.measure import ForeignLoad, Row, Series, compare, progress
 from bench.model import trained
 from bench.served import Served
@@ -17,7 +16,6 @@ from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.views import read_all
-from headrace_broker import Broker
 
 SECONDS, ROUNDS, SETTLED_WITHIN_S = 5.0, 5, 30.0
 FORMS = ("committed", "fast")
@@ -25,9 +23,7 @@ FORMS = ("committed", "fast")
 
 def run() -> list[Row]:
     """All rows of the area."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, contextlib.ExitStack() as stack:
-        broker = Broker(Path(folder) / "kafka", fresh=True).start()
-        stack.callback(broker.stop)
+    with own_broker() as (broker, _), contextlib.ExitStack() as stack:
         model = trained()
         plain = stack.enter_context(Served(broker, model).running("inference"))
         shadowed = stack.enter_context(Served(broker, model, has_shadow=True).running("inference"))
