@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from headrace.events.alerts import AlertChanged
 from headrace.log.envelope import derived_id, format_instant
 
-RUNBOOKS = "docs/runbooks"
 # Written by the supervisor, which outlives the monitor; all others are the monitor's.
 OF_SUPERVISOR = ("MonitorDown", "DiskAlmostFull")
+# Which alert a finding of the monitor opens, by the kind of the finding.
+OF_FINDINGS = {
+    "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
+    "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,18 @@ class Alarm:
         return derived_id(self.name, *sorted(self.about.items()))[:16]
 
 
+def runbook_of(name: str) -> str:
+    """What to do about an alert: a path in the repository.
+
+    >>> runbook_of("ModelDrift")
+    'docs/runbooks/ModelDrift.md'
+    """
+    return f"docs/runbooks/{name}.md"
+
+
 def fire(alarm: Alarm, now_s: float) -> AlertChanged:
     """The record that opens an alert."""
-    annotations = {"summary": alarm.summary, "command": alarm.command, "runbook_url": f"{RUNBOOKS}/{alarm.name}.md"}
+    annotations = {"summary": alarm.summary, "command": alarm.command, "runbook_url": runbook_of(alarm.name)}
     labels = {"alertname": alarm.name, "severity": alarm.severity, **alarm.about}
     return AlertChanged("firing", labels, annotations, format_instant(now_s), "", alarm.fingerprint)
 

@@ -3,18 +3,13 @@
 from dataclasses import dataclass, replace
 
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
+from headrace.hosting.alerts import OF_FINDINGS, runbook_of
 from headrace_console.core.documents import Finding, FindingRow, Segment
 from headrace_console.core.links import finding_link
 from headrace_console.core.seen import Seen
 
 KEPT = 200
 DRIFT = "drift"
-# The alarm that a kind of finding raises, which has the runbook.
-ALARMS = {
-    "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
-    "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior",
-}  # fmt: skip
-RUNBOOKS = "docs/runbooks"
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def row_of(found: Found) -> FindingRow:
 def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> Finding:
     """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline."""
     opened = found.opened
-    name = ALARMS.get(opened.kind, "")
+    alarm = OF_FINDINGS.get(opened.kind, "")
     return Finding(
         row_of(found),
         opened.deployment,
@@ -94,7 +89,7 @@ def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> 
         "loss" if opened.kind == DRIFT else opened.detector,
         _values(found, window),
         episode,
-        f"{RUNBOOKS}/{name}.md" if name else "",
+        runbook_of(alarm) if alarm else "",
     )
 
 

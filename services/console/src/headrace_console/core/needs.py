@@ -17,13 +17,13 @@ An alert about what is on the list anyway (an approval, a rollout, a service) is
 from collections.abc import Iterator
 
 from headrace.events.alerts import AlertChanged, SilenceSet
+from headrace.hosting.alerts import OF_FINDINGS, runbook_of
 from headrace.log.envelope import parse_instant
 from headrace.registry.state import PAUSED, UNJUDGED
 from headrace_console.core import services
 from headrace_console.core.acts import awaited, rollout_offers
 from headrace_console.core.alerts import about_of, mark_of, silence_offer, unsilence_offer, words_of
 from headrace_console.core.documents import Need
-from headrace_console.core.findings import ALARMS, RUNBOOKS
 from headrace_console.core.links import deployment_link, finding_link, version_link
 from headrace_console.core.world import World
 
@@ -145,11 +145,11 @@ def _findings(world: World) -> Iterator[Line]:
     for name in world.names():
         for found in world.findings.open(name):
             opened = found.opened
-            alarm = ALARMS.get(opened.kind, "")
+            alarm = OF_FINDINGS.get(opened.kind, "")
             if (alarm, name, "") in firing or (alarm, name, opened.about) in firing:
                 continue
             link = finding_link(name, opened.finding)
-            runbook = f"{RUNBOOKS}/{alarm}.md" if alarm else ""
+            runbook = runbook_of(alarm) if alarm else ""
             about = f" of {opened.about}" if opened.about else ""
             yield (
                 f"finding/{opened.finding}",

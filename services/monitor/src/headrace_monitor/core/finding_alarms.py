@@ -5,20 +5,21 @@ the prior raises no alarm by itself: only its `Concern` tells whether anybody ha
 """
 
 from headrace.events.monitor import FindingOpened, FindingResolved
-from headrace.hosting.alerts import Alarm
+from headrace.hosting.alerts import OF_FINDINGS, Alarm
 from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.facts import Concern, GaveUp
 
 # Kinds of which a deployment has at most one finding.
 ONCE = ("drift", "skew", "labels")
 
-_ALARMS = {
-    "drift": ("ModelDrift", "headrace topic tail monitor.findings"),
-    "skew": ("FeatureSkew", "headrace topic tail monitor.findings"),
-    "traffic": ("SourceStopped", "headrace feature list"),
-    "contract": ("SourceChanged", "headrace topic tail monitor.findings"),
-    "labels": ("LabelsMissing", "headrace outcome list {deployment}"),
-    "worse_than_prior": ("ModelWorseThanPrior", "headrace explain {deployment}"),
+# The command that shows more, by the kind of the finding.
+_COMMANDS = {
+    "drift": "headrace topic tail monitor.findings",
+    "skew": "headrace topic tail monitor.findings",
+    "traffic": "headrace feature list",
+    "contract": "headrace topic tail monitor.findings",
+    "labels": "headrace outcome list {deployment}",
+    "worse_than_prior": "headrace explain {deployment}",
 }
 
 Alarms = list[Alarm]
@@ -41,12 +42,12 @@ def alarms_of(fact: object) -> tuple[Alarms, Alarms]:
 
 def alarm_of(found: FindingOpened | FindingResolved) -> Alarm:
     """The alarm of a finding."""
-    name, command = _ALARMS[found.kind]
     about = {"deployment": found.deployment}
     if found.about and found.kind not in ONCE:
         about["about"] = found.about
     summary = found.summary if isinstance(found, FindingOpened) else ""
-    return Alarm(name, about, "warning", summary, command.format(deployment=found.deployment))
+    command = _COMMANDS[found.kind].format(deployment=found.deployment)
+    return Alarm(OF_FINDINGS[found.kind], about, "warning", summary, command)
 
 
 def unhelpful(found: FindingOpened | FindingResolved, summary: str = "") -> Alarm:
