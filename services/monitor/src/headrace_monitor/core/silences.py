@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from headrace.events.alerts import AlertChanged, SilenceSet
 from headrace.hosting import silences as rules
-from headrace.hosting.alerts import OF_SUPERVISOR
 from headrace_monitor.core.facts import Refused
 
 
@@ -36,9 +35,5 @@ class Silences:
         return alert if alert.silence == mark else replace(alert, silence=mark)
 
     def changed(self, firing: Iterable[AlertChanged], now_s: float) -> list[AlertChanged]:
-        """Of firing alerts those whose mark is another now: a silence began, was replaced, or is over.
-
-        Alerts of the supervisor are left alone: the monitor does not know when those end.
-        """
-        own = [alert for alert in firing if alert.labels.get("alertname") not in OF_SUPERVISOR]
-        return [marked for alert in own if (marked := self.marked(alert, now_s)) is not alert]
+        """Of firing alerts those whose mark is another now: a silence began, was replaced, or is over."""
+        return [marked for alert in firing if (marked := self.marked(alert, now_s)) is not alert]
