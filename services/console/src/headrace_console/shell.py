@@ -24,6 +24,7 @@ from headrace_console.core.search import find
 from headrace_console.core.traffic import MINUTE_S, SPARK_MINUTES
 from headrace_console.core.world import World
 from headrace_console.settings import TICK_S, Limits
+from headrace_edge.rules.events import event_bytes
 
 _encode = msgspec.json.Encoder().encode
 _NO_TRAFFIC: Mapping[int, TrafficPoint] = {}
@@ -125,7 +126,7 @@ class Console:
     def _as_of(self, keys: Sequence[tuple[str, Key]]) -> bytes:
         read_s = self._following.read_s
         as_of = {text: catalogue.as_of_s(key, read_s) for text, key in keys}
-        return b"event: as_of\ndata: " + _encode({"as_of_s": as_of, "now_s": self._clock.now_s()}) + b"\n\n"
+        return event_bytes(_encode({"as_of_s": as_of, "now_s": self._clock.now_s()}), "as_of")
 
     def _leave(self, names: Sequence[str]) -> None:
         for text in names:
@@ -159,8 +160,6 @@ class Console:
             self._changed = asyncio.Event()
 
     def _is_due(self, text: str, held: _Held, now_s: float) -> bool:
-        if held.readers == 0 and held.left_s is None:
-            return False
         age_s = now_s - held.made_s
         has_changed = self._world.count(*held.key.subjects()) != held.count
         return (

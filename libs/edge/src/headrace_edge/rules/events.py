@@ -6,8 +6,6 @@ EVENT_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 )
-# A line that means nothing: it shows that the connection lives.
-BEAT = b":\n\n"
 
 
 def event_bytes(data: bytes, name: str = "", ident: str = "") -> bytes:

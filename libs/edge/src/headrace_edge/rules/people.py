@@ -12,7 +12,6 @@ from headrace_edge.rules.callers import Caller, Unidentified, find_caller, prese
 from headrace_edge.rules.roles import Role
 from headrace_edge.rules.sessions import COOKIE, find_session, value_of_cookie
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANYBODY = "*"
 MAX_NAME_CHARS = 100

@@ -65,7 +65,7 @@ class Acts:
             return _refused(made)
         if len(self._waiting) >= MOST_WAITING:
             return error_reply(503, "too many acts wait for their answer", 5.0)
-        _log.info("%s: %s of %s: %s", person.name, act.act, act.deployment or act.target, act.reason[:500])
+        _log.info("%s: %s of %s: %s", person.name, act.act, act.deployment or act.target, act.reason.strip())
         return await self._carry_out(*made)
 
     async def close(self) -> None:

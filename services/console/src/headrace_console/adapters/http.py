@@ -7,10 +7,12 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote_plus
 
 from headrace.hosting.health import Health
+from headrace_console.adapters.acting import Acts
 from headrace_console.adapters.bundle import Bundle
+from headrace_console.adapters.persons import Persons
 from headrace_console.adapters.records import Records
 from headrace_console.core.catalogue import MOST_KEYS, Key, no_key, read_key
-from headrace_console.core.documents import Found, Me
+from headrace_console.core.documents import Found
 from headrace_console.core.places import read_place
 from headrace_console.core.search import MOST_CHARS
 from headrace_console.settings import Limits
@@ -28,24 +30,8 @@ _FULL = error_reply(503, "too many pages are open", 5.0)
 Query = Mapping[str, str]
 
 
-class Doors(Protocol):
-    """Who may come in, and as whom."""
-
-    def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply | None:
-        """The person who makes a call, None for a stranger who may read, or the refusal."""
-        ...
-
-    def me(self, person: Person | None) -> Me:
-        """What the page says of a person."""
-        ...
-
-    async def session(self, request: AdmittedRequest[Person | None], method: str) -> Reply:
-        """Begin or end a session."""
-        ...
-
-
 class Live(Protocol):
-    """The documents, live."""
+    """The documents, live: the shell, which an adapter does not import."""
 
     @property
     def is_full(self) -> bool:
@@ -69,23 +55,15 @@ class Live(Protocol):
         ...
 
 
-class Acting(Protocol):
-    """Who carries acts out."""
-
-    async def act(self, request: AdmittedRequest[Person | None]) -> Reply:
-        """Carry out an act, or refuse it."""
-        ...
-
-
 Handler = Callable[[AdmittedRequest[Person | None], str, Query], Awaitable[Reply]]
 
 
 class Pages:
     """The answers to all paths."""
 
-    def __init__(self, console: Live, bundle: Bundle, records: Records, doors: Doors, acting: Acting) -> None:
+    def __init__(self, console: Live, bundle: Bundle, records: Records, persons: Persons, acts: Acts) -> None:
         self._console, self._bundle, self._records = console, bundle, records
-        self._doors, self._acting = doors, acting
+        self._persons, self._acts = persons, acts
         self._gets: dict[str, Handler] = {
             "documents": self._document,
             "find": self._find,
@@ -102,10 +80,10 @@ class Pages:
             return error_reply(404, "there is /api/v1 only")
         noun, _, rest = path.removeprefix(API).partition("/")
         if noun == "acts" and not rest:
-            return await self._acting.act(request) if method == "POST" else _not_so("POST")
+            return await self._acts.act(request) if method == "POST" else _not_so("POST")
         if noun == "session" and not rest:
             is_taken = method in ("POST", "DELETE")
-            return await self._doors.session(request, method) if is_taken else _not_so("POST", "DELETE")
+            return await self._persons.session(request, method) if is_taken else _not_so("POST", "DELETE")
         if noun == "live" and not rest:
             return _not_so("GET")
         handler = self._gets.get(noun)
@@ -152,7 +130,7 @@ class Pages:
         return found if isinstance(found, Reply) else _json(found)
 
     async def _me(self, request: AdmittedRequest[Person | None], rest: str, query: Query) -> Reply:
-        return _json(self._doors.me(request.caller))
+        return _json(self._persons.me(request.caller))
 
 
 class Site:
@@ -177,9 +155,9 @@ class Site:
         await respond(send, _head(reply) if method == "HEAD" else reply, request.headers)
 
 
-def make_app(console: Live, pages: Pages, doors: Doors, limits: Limits, health: Health, stop: asyncio.Event) -> App:
+def make_app(console: Live, pages: Pages, persons: Persons, limits: Limits, health: Health, stop: asyncio.Event) -> App:
     """The app behind the edge."""
-    return Edge(Site(console, pages, stop), doors.admit, limits, health=health)
+    return Edge(Site(console, pages, stop), persons.admit, limits, health=health)
 
 
 def _keys(query: str) -> list[tuple[str, Key]] | Reply:

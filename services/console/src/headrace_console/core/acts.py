@@ -9,7 +9,6 @@
 | retry     | the last rollout was aborted without harm, none is there | operator | `RetryRollout`    |
 | roll_back | no rollout is there, and `previous` may serve           | operator | `RollBack`        |
 | approve   | a version waits for its approval                        | approver | `ApproveVersion`  |
-
 | silence   | an alert fires                                          | operator | `SilenceSet`      |
 | unsilence | a silence stands                                        | operator | `SilenceEnded`    |
 
@@ -40,7 +39,6 @@ from headrace_console.core.documents import Act, Offer
 from headrace_edge.rules.people import Person
 from headrace_edge.rules.roles import Role
 
-REASON_CHARS = 500
 SILENCE_S, LEAST_SILENCE_S = 3600.0, 60.0
 # Letters and signs without ink.
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"
@@ -129,10 +127,10 @@ def refuse(act: Act, person: Person | None) -> Refused | None:
     if not person.may(needs, act.deployment or None):
         return Refused(403, f"the key of {person.name} is not for {act.deployment}")
     count = len(act.reason.strip())
-    if count > REASON_CHARS:
-        return Refused(400, f"a reason has {REASON_CHARS} characters at most, got {count}")
+    if count > rules.REASON_CHARS:
+        return Refused(400, f"a reason has {rules.REASON_CHARS} characters at most, got {count}")
     if not any(is_visible(char) for char in act.reason):
-        return Refused(400, f"a reason of 1 to {REASON_CHARS} characters is needed, got none that can be seen")
+        return Refused(400, f"a reason of 1 to {rules.REASON_CHARS} characters is needed, got none that can be seen")
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from headrace_console.core.patches import patch
+from headrace_edge.rules.events import event_bytes
 
 HISTORY_EVENTS, HISTORY_BYTES = 4_096, 8 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
@@ -106,10 +107,6 @@ class Feed:
             int(digits) if epoch == self.epoch and digits.isascii() and digits.isdigit() and len(digits) < 19 else None
         )
 
-    def as_of(self, keys: Sequence[str]) -> dict[str, float | None]:
-        """Per document the instant up to which everything was read that it rests on."""
-        return {key: self._held[key].as_of_s for key in keys if key in self._held}
-
     def _later(self, number: int) -> list[Sent]:
         """The history after `number`, oldest first."""
         found: list[Sent] = []
@@ -134,10 +131,9 @@ def _snapshot(key: str, held: _Held) -> bytes:
 
 
 def as_text(sent: Sent, epoch: str) -> bytes:
-    r"""An event in the format of server-sent events (WHATWG HTML, 9.2.6). JSON has no line breaks.
+    r"""An event as the bytes that a reader is sent.
 
     >>> as_text(Sent(7, "delta", "now", b"{}"), "a1")
     b'id: a1-7\nevent: delta\ndata: {}\n\n'
     """
-    ident = b"" if sent.number is None else f"id: {epoch}-{sent.number}\n".encode()
-    return ident + b"event: " + sent.name.encode() + b"\ndata: " + sent.data + b"\n\n"
+    return event_bytes(sent.data, sent.name, "" if sent.number is None else f"{epoch}-{sent.number}")

@@ -25,8 +25,3 @@ def finding_link(name: str, finding: str) -> str:
 def decision_link(name: str, wanted: str) -> str:
     """The page of a decision, by request id or unit."""
     return f"{deployment_link(name)}/decisions/{quote(wanted, safe='')}"
-
-
-def record_link(place: str) -> str:
-    """The page of a record."""
-    return f"/records/{quote(place)}"

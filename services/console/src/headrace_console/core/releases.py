@@ -42,17 +42,15 @@ VERDICTS_KEPT = 1_000
 class Story:
     """What is known of a deployment beside the registry's entry.
 
-    `champion_since_s`, `waits_since_s` (the approval), `stands_since_s` (paused), `rollout_since_s`: wall clock.
+    `champion_since_s`, `waits_since_s` (the approval), `stands_since_s` (paused): wall clock.
     `history`: per metric of the newest rollout, event time and measured value. `reasons`, `by`: per version, why and by
     whom it came to its stage. `clock_s`: the latest event time that a verdict or a fact has.
     """
 
     clock_s: float | None = None
-
     champion_since_s: float | None = None
     route_place: str = ""
     rollout_place: str = ""
-    rollout_since_s: float | None = None
     waits_since_s: float | None = None
     stands_since_s: float | None = None
     last_place: str = ""
@@ -66,7 +64,7 @@ class Story:
 
 
 class Releases:
-    """The state of all deployments in the registry, with their stories. `refused`: ids of refused commands are not kept."""
+    """The state of all deployments in the registry, with their stories."""
 
     def __init__(self) -> None:
         self.fold = Fold()
@@ -140,7 +138,7 @@ class Releases:
     def _tell_rollout(self, story: Story, event: Any, seen: Seen) -> None:
         match event:
             case RolloutStarted():
-                story.rollout_place, story.rollout_since_s = seen.place, seen.appended_s
+                story.rollout_place = seen.place
                 story.waits_since_s = story.stands_since_s = None
             case RolloutAdvanced(version=version, step=step, share=share):
                 story.last_place = seen.place

@@ -44,7 +44,6 @@ class Kept:
     spark: deque[tuple[VersionQuality, ...]] = field(default_factory=lambda: deque(maxlen=SPARK))
     measured: dict[int, tuple[WindowClosed, VersionQuality]] = field(default_factory=dict)
     has_labels: bool = False
-    last_labelled_to_s: float | None = None
 
 
 class Windows:
@@ -65,8 +64,7 @@ class Windows:
             found = self._of[window.deployment] = Kept(bare)
         if window.to_s >= found.newest.to_s:
             found.newest = bare
-        if window.labelled:
-            found.has_labels, found.last_labelled_to_s = True, window.to_s
+        found.has_labels |= window.labelled > 0
         found.points.append(_pack(point_of(window)))
         found.spark.append(window.qualities)
         _note_measured(found, bare)
