@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 from tests.console.browser import chromium, settled, sideways, tab, violations
-from tests.console.scene import PAGES, Scene
+from tests.console.scene import FINDING, PAGES, Scene
 
 from headrace.events.registry import RollBack
 
@@ -50,6 +50,26 @@ async def test_a_stranger_sees_no_button_that_acts(scene: Scene, browser: Browse
             await page.goto(path)
             await settled(page)
             assert await page.locator(".offers button").count() == 0
+
+
+async def test_a_runbook_is_a_link_where_it_can_be_read(tmp_path: Path, browser: Browser) -> None:
+    scene = Scene(tmp_path, runbook_url="https://ops.example/runbooks/")
+    await scene.set_up()
+    scene.open_finding()
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto(f"/deployments/delay/findings/{FINDING}")
+        link = page.get_by_role("link", name="runbook")
+        await expect(link).to_have_attribute("href", "https://ops.example/runbooks/ModelDrift.md")
+
+
+async def test_labels_of_a_narrow_table_do_not_overlap(scene: Scene, browser: Browser) -> None:
+    """A label that is longer than its line makes its cell higher."""
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.set_viewport_size({"width": 380, "height": 800})
+        await page.goto("/services")
+        await settled(page)
+        cell = page.locator('td[data-head="memory of what is bounded"]').first
+        assert await cell.evaluate("cell => cell.getBoundingClientRect().height") >= 48
 
 
 async def test_a_rollout_is_seen_moving(scene: Scene, browser: Browser) -> None:
@@ -109,7 +129,11 @@ async def test_an_operator_rolls_back_by_a_button_and_sees_the_record(tmp_path: 
         await expect(dialog).to_contain_text("Give all traffic of delay back to v1; v2 will be rejected for ever")
         confirm = dialog.get_by_role("button", name="roll back to v1")
         await expect(confirm).to_be_disabled()
+        await dialog.get_by_label("Why?").fill("x" * 501)
+        await expect(dialog).to_contain_text("A reason has 500 characters at most, this one has 501.")
+        await expect(confirm).to_be_disabled()
         await dialog.get_by_label("Why?").fill("it does harm")
+        await expect(dialog).to_contain_text("12 of 500 characters")
         assert await violations(page) == []
         await confirm.click()
         await expect(dialog.locator(".done")).to_contain_text("Done.")

@@ -225,12 +225,13 @@ export interface GateRow {
   waived_by: string;
 }
 
-/** Who looks at the page. `role`: None for a stranger, who sees no button. `can_sign_in`: keys of persons exist. */
+/** Who looks at the page. `role`: None for a stranger, who sees no button. `can_sign_in`: keys of persons exist. `runbook_url`: where the folder of runbooks can be read, "" for nowhere. */
 export interface Me {
   name: string;
   role: "approver" | "operator" | "viewer" | null;
   can_sign_in: boolean;
   code_version: string;
+  runbook_url: string;
 }
 
 /** A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it. `silenced`: an alert that fires and needs nobody while a silence covers it; it is not counted. */

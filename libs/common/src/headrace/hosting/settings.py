@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       connections. `console_port`: of the page, 0 for any free port.
     - `console_hosts`: the names (`Host`) by which the console is called, besides localhost, comma-separated. On loopback
       others are refused; on another address any name is taken while none is given.
+    - `runbook_url`: where the folder `docs/runbooks` can be read, for links of the console; "" shows paths.
     - `runs_folder`: the folder of training runs ("" for the installation's home, else the temporary folder).
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_connections: int = 1_000
     console_port: int = 8090
     console_hosts: str = ""
+    runbook_url: str = ""
     api_keys_file: str = ""
     api_keys: str = ""
     trusted_header: str = ""

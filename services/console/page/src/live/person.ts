@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { Act, ActDone, Me, Offer } from "../documents";
 
-const STRANGER: Me = { name: "", role: null, can_sign_in: false, code_version: "" };
+const STRANGER: Me = { name: "", role: null, can_sign_in: false, code_version: "", runbook_url: "" };
 export const me = signal<Me>(STRANGER);
 /** Reading needs a key here, and this browser has none that holds. */
 export const isShutOut = signal(false);

@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { announce } from "../live/announce";
+import { me } from "../live/person";
 import { href } from "../values/routes";
 
 /** A command, with a button that copies it. */
@@ -24,10 +25,12 @@ export function Command({ text }: { text: string }): JSX.Element {
 /** The page shows the beginning, the style cuts the rest: what is selected and copied is the whole. */
 export const Id = ({ id }: { id: string }): JSX.Element => <code class="id" title={id}>{id}</code>;
 
-/** What to do about it: a link, or the path of a document of the repository. */
+/** What to do about it: a link, or the path of a document of the repository where nobody has set where it can be read. */
 export function Runbook({ to }: { to: string }): JSX.Element | null {
   if (!to) return null;
-  return /^https?:/.test(to) ? <a href={to} target="_blank" rel="noreferrer">runbook</a> : <span class="soft runbook" title="runbook">{to}</span>;
+  const folder = me.value.runbook_url.replace(/\/$/, "");
+  const url = folder && !/^https?:/.test(to) ? `${folder}/${to.split("/").pop()}` : to;
+  return /^https?:/.test(url) ? <a href={url} target="_blank" rel="noreferrer">runbook</a> : <span class="soft runbook" title="runbook">{to}</span>;
 }
 
 /** A link to the record at a place; nothing where there is none. */

@@ -11,6 +11,9 @@ import { Dialog } from "./dialog";
 
 const LENGTHS: readonly [string, number][] = [["1 hour", 3600], ["4 hours", 14_400], ["1 day", 86_400], ["1 week", 604_800]];
 
+// As in `headrace.hosting.silences`: the service refuses a longer one.
+const MOST_CHARS = 500;
+
 // The act that a person is asked about. NB: not in the component of its button, which goes as soon as the act is done.
 const asked = signal<Offer | null>(null);
 route.subscribe(() => (asked.value = null));
@@ -51,6 +54,8 @@ function ActDialog({ offer, onClose }: { offer: Offer; onClose: () => void }): J
     if (step.value.state === "done") announce(step.value.done.refused || `${offer.label}: done`);
   };
   const current = step.value;
+  const length = [...reason.value.trim()].length;
+  const isLong = length > MOST_CHARS;
   return (
     <Dialog title={offer.label} onClose={onClose}>
       <h2>{offer.label}</h2>
@@ -60,11 +65,12 @@ function ActDialog({ offer, onClose }: { offer: Offer; onClose: () => void }): J
           {offer.act === "silence" && <ForHowLong for_s={for_s} />}
           <label>
             Why? Your reason is kept on the log with your name, {me.value.name}.
-            <textarea required rows={2} maxLength={500} value={reason.value} onInput={(event) => (reason.value = event.currentTarget.value)} />
+            <textarea required rows={2} aria-invalid={isLong} aria-describedby="reason-length" value={reason.value} onInput={(event) => (reason.value = event.currentTarget.value)} />
           </label>
+          <p id="reason-length" class={isLong ? "error" : "soft"} role={isLong ? "alert" : undefined}>{isLong ? `A reason has ${MOST_CHARS} characters at most, this one has ${length}.` : `${length} of ${MOST_CHARS} characters`}</p>
           {current.state === "asked" && current.error && <p class="error" role="alert">{current.error}</p>}
           <p class="actions">
-            <button type="submit" class="main" disabled={current.state === "sent" || !reason.value.trim()}>{current.state === "sent" ? "Writing …" : offer.label}</button>
+            <button type="submit" class="main" disabled={current.state === "sent" || !length || isLong}>{current.state === "sent" ? "Writing …" : offer.label}</button>
             <button type="button" onClick={(event) => event.currentTarget.closest("dialog")?.close()}>Cancel</button>
           </p>
         </form>

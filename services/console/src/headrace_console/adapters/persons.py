@@ -54,7 +54,7 @@ class Persons:
         self._hosts = read_hosts(settings.http_host, settings.console_hosts)
         has_any = bool(self._known.callers or self._known.trust.header)
         self._is_open = is_loopback(settings.http_host) or not has_any
-        self._code_version = version("headrace")
+        self._code_version, self._runbook_url = version("headrace"), settings.runbook_url
         self._wrong: dict[str, Bucket] = {}
 
     def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply | None:
@@ -77,7 +77,7 @@ class Persons:
     def me(self, person: Person | None) -> Me:
         """What the page says of a person."""
         name, role = ("", None) if person is None else (person.name, person.role.value)
-        return Me(name, role, self._known.can_sign_in, self._code_version)
+        return Me(name, role, self._known.can_sign_in, self._code_version, self._runbook_url)
 
     async def session(self, request: AdmittedRequest[Person | None], method: str) -> Reply:
         """Begin or end a session."""

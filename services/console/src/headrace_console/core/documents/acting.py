@@ -42,9 +42,12 @@ class ActDone(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who looks at the page. `role`: None for a stranger, who sees no button. `can_sign_in`: keys of persons exist."""
+    """Who looks at the page. `role`: None for a stranger, who sees no button. `can_sign_in`: keys of persons exist.
+    `runbook_url`: where the folder of runbooks can be read, "" for nowhere.
+    """
 
     name: str
     role: Role | None
     can_sign_in: bool
     code_version: str = ""
+    runbook_url: str = ""
