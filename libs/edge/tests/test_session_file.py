@@ -26,6 +26,20 @@ def test_a_restart_finds_the_secret_and_the_ended_sessions(tmp_path: Path) -> No
     assert [found.name for found in path.parent.iterdir()] == ["sessions.json"]
 
 
+def test_two_processes_share_what_each_has_ended(tmp_path: Path) -> None:
+    first, second = Sessions(tmp_path / "sessions.json"), Sessions(tmp_path / "sessions.json")
+    assert first.secret == second.secret
+    first.end("i1", 50.0, 1.0)
+    first.save()
+    second.end("i2", 60.0, 2.0)
+    second.save()
+    assert [("i1" in found, "i2" in found, "i3" in found) for found in (first, second)] == [(True, True, False)] * 2
+    assert Sessions(tmp_path / "sessions.json").ended == {"i1": 50.0, "i2": 60.0}
+    first.end("i4", 90.0, 55.0)
+    first.save()
+    assert Sessions(tmp_path / "sessions.json").ended == {"i2": 60.0, "i4": 90.0}
+
+
 def test_two_installations_have_two_secrets(tmp_path: Path) -> None:
     assert len({Sessions(tmp_path / "a").secret, Sessions(tmp_path / "b").secret, Sessions().secret}) == 3
 

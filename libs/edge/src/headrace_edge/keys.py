@@ -81,7 +81,7 @@ def load_people(settings: Settings, sessions: Sessions) -> KnownPeople:
     trust = load_trust(settings)
     has_keys = settings.api_keys_file or settings.api_keys or not trust.header
     callers = load_callers(settings) if has_keys else ()
-    return KnownPeople(callers, trust, signing_secret(sessions.secret, callers), sessions.ended)
+    return KnownPeople(callers, trust, signing_secret(sessions.secret, callers), sessions)
 
 
 def load_trust(settings: Settings) -> Trust:

@@ -63,7 +63,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class KnownPeople:
-    """All by which a person is known. `secret`: with which sessions are signed. `ended`: ids of sessions that are over."""
+    """All by which a person is known. `secret`: with which sessions are signed. `ended`: ids of sessions that were ended."""
 
     callers: tuple[Caller, ...]
     trust: Trust
