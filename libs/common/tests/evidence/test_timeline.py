@@ -85,7 +85,7 @@ def test_every_step_names_its_record_and_its_cause() -> None:
     history = History()
     history.drift_to_switch()
     (episode,) = told(history)
-    by_place = {f"{m.record.topic}/{m.record.partition}/{m.record.offset}": m.envelope.id for m in history.messages}
+    by_place = {m.record.place: m.envelope.id for m in history.messages}
     assert all(by_place[step.place] == step.id for step in episode.steps)
     assert all(by_place[step.cause_place] == step.cause for step in episode.steps if step.cause)
     assert (episode.steps[0].cause, episode.steps[0].cause_place) == ("window-d-d-f2", "monitor.windows.v1/0/0")

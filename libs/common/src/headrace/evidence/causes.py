@@ -35,13 +35,7 @@ def step_of(message: Message) -> Step:
     kind = type_name(type(event)) if event is not None else message.envelope.type
     state: State = "unknown" if event is None else state_of(event)
     wall_s = message.record.timestamp_ms / 1000.0
-    return Step(message.envelope.time_s, kind, sentence(event), place_of(message), wall_s, state)
-
-
-def place_of(message: Message) -> str:
-    """Where a record is: topic/partition/offset."""
-    record = message.record
-    return f"{record.topic}/{record.partition}/{record.offset}"
+    return Step(message.envelope.time_s, kind, sentence(event), message.record.place, wall_s, state)
 
 
 def sentence(event: Any) -> str:

@@ -10,7 +10,7 @@ from headrace.asking.output_kinds import named_by
 from headrace.asking.prediction import OutputKind, label_of, name_of
 from headrace.events.inference import Answer, DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served
 from headrace.events.registry import Signature, VersionRegistered
-from headrace.evidence.causes import Step, place_of
+from headrace.evidence.causes import Step
 from headrace.evidence.labelled import label_by_name, labels_by_request
 from headrace.evidence.reading import Evidence
 from headrace.evidence.why_version import why_version
@@ -78,7 +78,7 @@ async def explain_decision(
         source_offsets=decision.applied,
         outcome=await outcome_of(evidence, message),
         recovered=decision.recovered,
-        place=place_of(message),
+        place=message.record.place,
         request_place=f"{requests}/{message.record.partition}/{decision.request_offset}",
         code_version=decision.code_version,
         why=tuple(why),

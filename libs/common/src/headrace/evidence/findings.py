@@ -151,7 +151,7 @@ class Findings:
         return found[0] if len(found) == 1 else None
 
     def _fold(self, held: _Held, event: Any, message: Message) -> None:
-        place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
+        place = message.record.place
         match event:
             case WindowClosed():
                 held.windows.append((event, place))

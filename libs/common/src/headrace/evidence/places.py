@@ -109,7 +109,7 @@ def _digests_of(topic: str) -> Callable[[Record], Sequence[bytes]]:
     def of_cause(record: Record) -> Sequence[bytes]:
         if record.value is None:
             return ()
-        ident = dict(record.headers).get("ce_id") or f"{record.topic}/{record.partition}/{record.offset}".encode()
+        ident = dict(record.headers).get("ce_id") or record.place.encode()
         return _digest(by_id + ident), _digest(by_key + (record.key or b""))
 
     return of_cause

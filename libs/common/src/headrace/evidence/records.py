@@ -121,7 +121,7 @@ def seen(codec: Codec, record: Record) -> RecordSeen:
         unread = str(error)
     time_s = _time_s(codec, record)
     return RecordSeen(
-        place=f"{record.topic}/{record.partition}/{record.offset}",
+        place=record.place,
         key=shown(record.key or b""),
         kind=_header(record, "ce_type"),
         id=_header(record, "ce_id"),

@@ -8,7 +8,6 @@ from functools import partial
 
 from headrace.events.inference import DecisionMade, FellBack, PredictionRequested, Score, Served
 from headrace.events.registry import Route, Signature
-from headrace.evidence.causes import place_of
 from headrace.evidence.definitions import Definitions, Then
 from headrace.evidence.explain import version_of
 from headrace.evidence.places import Place
@@ -225,7 +224,7 @@ def _result(case: _Case) -> Remade:
     return Remade(
         decision.deployment,
         decision.request_id,
-        place_of(case.message),
+        case.message.record.place,
         kind,
         version_of(decision.answer),
         *(parts.get(name, NONE) for name in ("route", "step", "row", "score")),

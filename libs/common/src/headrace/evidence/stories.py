@@ -96,11 +96,11 @@ class Story:
         event, ident = message.event, message.envelope.id
         event_s = self._event_s(message)
         if isinstance(event, VerdictGiven):
-            _keep(self._verdicts, ident, _place(message), _MOST_VERDICTS)
+            _keep(self._verdicts, ident, message.record.place, _MOST_VERDICTS)
             return False
         if ident in self._places:
             return False
-        _keep(self._places, ident, _place(message), _MOST_PLACES)
+        _keep(self._places, ident, message.record.place, _MOST_PLACES)
         if isinstance(event, WindowClosed):
             return False
         text = self._alerts.text_of(event) if isinstance(event, AlertChanged) else sentence(event)
@@ -355,7 +355,7 @@ def _step(message: Message, turn: Turn, text: str, event_s: float | None) -> Ste
         state=state_of(event),
         event_s=event_s,
         wall_s=message.record.timestamp_ms / 1000,
-        place=_place(message),
+        place=message.record.place,
         id=envelope.id,
         cause=envelope.causation_id or "",
         by=str(getattr(event, "by", "")),
@@ -384,11 +384,6 @@ def _clock_of(event: Any) -> float | None:
 def _span(found: Held) -> tuple[float, float]:
     walls = [step.wall_s for step, _ in found.entries.values()]
     return min(walls), max(walls)
-
-
-def _place(message: Message) -> str:
-    record = message.record
-    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def _keep(places: OrderedDict[str, str], ident: str, place: str, most: int) -> None:

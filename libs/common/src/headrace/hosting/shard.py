@@ -18,7 +18,7 @@ from headrace.hosting.logic import Closing, Outputs, ShardLogic
 from headrace.hosting.sends import Sends
 from headrace.hosting.stops import Stops
 from headrace.hosting.takeover import committed_of, replay, starts_of
-from headrace.hosting.triage import Again, Triage, where
+from headrace.hosting.triage import Again, Triage
 from headrace.latency import Digest
 from headrace.log.codec import Codec
 from headrace.log.port import Log, Record, TopicPartition, Transactor
@@ -209,7 +209,7 @@ class Shard:
             return
         common, record = self._common, self._alone
         if record is not None:
-            place = where(record)
+            place = record.place
             if not common.codec.is_users(record.topic):
                 raise Fatal(f"{place} cannot be handled: {fault}") from error
             _log.error("%s cannot be handled: %s", place, fault, exc_info=error)

@@ -153,7 +153,7 @@ class Triage:
         """
         rule, place = self._topics.rule(record.topic), (record.topic, record.partition)
         if rule.audience != "users":
-            raise Fatal(f"{where(record)} cannot be read: {poison}")
+            raise Fatal(f"{record.place} cannot be read: {poison}")
         # NB: for a record that is read again, or by another service, the letter is written by the service that handles
         # it.
         is_own = rule.reader == self.service or (*place, record.offset) in self.condemned
@@ -167,7 +167,7 @@ class Triage:
 
     def _bury(self, record: Record, poison: Poison, stands_for: int, read: Read) -> None:
         if stands_for:
-            _log.warning("dead-lettered %s: %s", where(record), poison)
+            _log.warning("dead-lettered %s: %s", record.place, poison)
             read.dead_letters.append(dead_letter(self.dlq, record, poison, self.service, stands_for=stands_for))
 
     async def _stop_at(self, record: Record, poison: Poison, batch: list[Record], before: PoisonLedger) -> None:
@@ -181,11 +181,6 @@ class Triage:
             raise Poison(f"{record.topic}/{record.partition} must stop at {record.offset}: {poison}")
         await self._stops.stop(record.topic, record.partition, record.offset, f"{_TOO_MANY}: {poison}")
         raise Again(f"{record.topic}/{record.partition} stops at {record.offset}: {poison}")
-
-
-def where(record: Record) -> str:
-    """A record's place as text."""
-    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def _decoded(decode: Callable[[Record], Any], record: Record) -> Any:

@@ -185,7 +185,7 @@ def _envelope(record: Record, found: dict[str, bytes]) -> Envelope:
     ident, time, origin = get("ce_id"), get("ce_time"), get("ce_origin")
     causation, correlation, trace = get("ce_causationid"), get("ce_correlationid"), get("traceparent")
     return Envelope(
-        ident.decode() if ident else f"{record.topic}/{record.partition}/{record.offset}",
+        ident.decode() if ident else record.place,
         get("ce_type", b"").decode(),
         get("ce_source", b"").decode(),
         parse_instant(time.decode()) if time else record.timestamp_ms / 1000,

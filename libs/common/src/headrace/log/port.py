@@ -46,6 +46,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int = 0
     sha256: str = ""
 
+    @property
+    def place(self) -> str:
+        """Where it is, as text: `topic/partition/offset`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
 
 class Out(msgspec.Struct, frozen=True, gc=False):
     """One record to write. With `partition=None` the hash of the key chooses."""

@@ -128,7 +128,7 @@ class View:
         except Poison as poison:
             if self._codec.is_users(record.topic):
                 return
-            raise Fatal(f"{record.topic}/{record.partition}/{record.offset} cannot be read: {poison}") from poison
+            raise Fatal(f"{record.place} cannot be read: {poison}") from poison
         self._on_message(message)
 
     def _opened(self) -> Reader:

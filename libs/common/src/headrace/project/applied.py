@@ -137,7 +137,7 @@ class Projects:
             return
         wrong = _why_not(message.event, key)
         if wrong is not None:
-            place = f"{message.record.topic}/{message.record.partition}/{message.record.offset}"
+            place = message.record.place
             _log.error("the definition of project %s (%s) is ignored: %s", key, place, wrong)
             self._broken.pop(key, None)
             self._broken[key] = wrong

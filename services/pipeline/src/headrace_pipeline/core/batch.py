@@ -82,7 +82,7 @@ def _outputs(record: Record, handled: Handled, contract: Contract, append_ms: in
     """Raises `Poison` where the transform failed, or an output may not pass."""
     if handled.poison is not None:
         raise handled.poison
-    cause = f"{record.topic}/{record.partition}/{record.offset}"
+    cause = record.place
     return [
         written
         for index, yielded in enumerate(handled.yielded)
