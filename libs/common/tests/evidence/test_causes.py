@@ -1,7 +1,7 @@
 """One link of a chain of causes, in words."""
 
 from headrace.events.registry import RollBack, RolledBack, RolloutAborted, Route
-from headrace.evidence.causes import sentence, step_of
+from headrace.evidence.causes import cause_of, plain_words
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record
@@ -9,25 +9,26 @@ from headrace.log.port import Record
 
 def test_a_link_says_what_happened_when_and_where() -> None:
     record = Record("registry.commands.v1", 0, 7, b"d", b"", timestamp_ms=90_500)
-    step = step_of(Message(record, Envelope("a", "", "cli", 60.0), RollBack("d", 3, "too slow", "ada")))
-    assert (step.at_s, step.what, step.summary) == (60.0, "roll.back", "too slow, by ada")
-    assert step.place == "registry.commands.v1/0/7"
-    assert (step.wall_s, step.state) == (90.5, "ok")
+    cause = cause_of(Message(record, Envelope("a", "", "cli", 60.0), RollBack("d", 3, "too slow", "ada")))
+    assert (cause.at_s, cause.what, cause.summary) == (60.0, "roll.back", "ada asks to roll back version 3: too slow")
+    assert cause.place == "registry.commands.v1/0/7"
+    assert (cause.wall_s, cause.state) == (90.5, "ok")
 
 
 def test_a_link_has_the_state_of_its_event() -> None:
     record, envelope = Record("registry.facts.v1", 0, 8, b"d", b""), Envelope("a", "", "registry", 60.0)
     events = (RolledBack("d", 3, 2, "too slow", "ada"), RolloutAborted("d", "r1", 3, "no verdict"), None)
-    assert [step_of(Message(record, envelope, event)).state for event in events] == ["page", "attention", "unknown"]
+    assert [cause_of(Message(record, envelope, event)).state for event in events] == ["page", "attention", "unknown"]
 
 
 def test_a_link_of_an_unknown_type_has_its_type_and_no_words() -> None:
-    step = step_of(Message(Record("t", 0, 0, b"d", b""), Envelope("a", "rollout.cancelled", "x", 0.0), None))
-    assert (step.what, step.summary) == ("rollout.cancelled", "")
+    cause = cause_of(Message(Record("t", 0, 0, b"d", b""), Envelope("a", "rollout.cancelled", "x", 0.0), None))
+    assert (cause.what, cause.summary) == ("rollout.cancelled", "")
 
 
 def test_a_route_is_said_by_its_shares_and_its_reason() -> None:
     assert (
-        sentence(Route("d", {2: 0.95, 3: 0.05}, "s", 1, reason="a canary")) == "version 2 95%, version 3 5%: a canary"
+        plain_words(Route("d", {2: 0.95, 3: 0.05}, "s", 1, reason="a canary"))
+        == "version 2 95%, version 3 5%: a canary"
     )
-    assert sentence(Route("d", {}, "s", 1, reason="deleted")) == "no version: deleted"
+    assert plain_words(Route("d", {}, "s", 1, reason="deleted")) == "no version: deleted"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.errors import Misconfigured, Poison
-from headrace.evidence.causes import Step
+from headrace.evidence.causes import Cause
 from headrace.evidence.explain import Explained, explain_decision
 from headrace.evidence.reading import Evidence
 from headrace.evidence.why_version import why_version
@@ -54,11 +54,11 @@ async def _explained(session: Session, deployment: str, request: str | None, at:
     written_at_s = None if at is None else instant_of(at)
     async with opened(session) as evidence:
         if request is None:
-            return {"why_this_version": _steps(await _why_route(evidence, deployment))}
+            return {"why_this_version": _causes(await _why_route(evidence, deployment))}
         return as_dict(await explain_decision(evidence, deployment, request, written_at_s))
 
 
-async def _why_route(evidence: Evidence, deployment: str) -> list[Step]:
+async def _why_route(evidence: Evidence, deployment: str) -> list[Cause]:
     """The causes of the present champion's traffic."""
     return await why_version(evidence, deployment, None, await evidence.route(deployment, None))
 
@@ -90,12 +90,12 @@ def as_dict(found: Explained) -> dict[str, Any]:
         "recovered": found.recovered,
         "record": found.place,
         "code_version": found.code_version,
-        "why_this_version": _steps(found.why),
+        "why_this_version": _causes(found.why),
     }
 
 
-def _steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    return [{"at": instant(s.at_s), "what": s.what, "summary": s.summary, "place": s.place} for s in steps]
+def _causes(causes: Sequence[Cause]) -> list[dict[str, Any]]:
+    return [{"at": instant(s.at_s), "what": s.what, "summary": s.summary, "place": s.place} for s in causes]
 
 
 def _show_decision(found: dict[str, Any]) -> None:

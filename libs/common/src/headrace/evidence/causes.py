@@ -6,7 +6,8 @@ import msgspec
 
 from headrace.events import type_name
 from headrace.events.registry import Route, RouteChanged
-from headrace.evidence.steps import State, state_of
+from headrace.events.verdicts import VerdictGiven
+from headrace.evidence.steps import State, found_by, sentence, state_of
 from headrace.log.codec import Message
 
 # The topics of causes: those of the control plane, and of the monitor.
@@ -16,7 +17,7 @@ CAUSES = (
 )  # fmt: skip
 
 
-class Step(msgspec.Struct, frozen=True):
+class Cause(msgspec.Struct, frozen=True):
     """One link of a chain of causes: a record in one line. `at_s`: its domain time; `place`: topic/partition/offset.
     `wall_s`: when it was appended. `state`: how it is marked, `unknown` for a type that is not known.
     """
@@ -29,17 +30,28 @@ class Step(msgspec.Struct, frozen=True):
     state: State
 
 
-def step_of(message: Message) -> Step:
-    """One record as a step."""
+def cause_of(message: Message) -> Cause:
+    """One record as a link of a chain."""
     event = message.event
     kind = type_name(type(event)) if event is not None else message.envelope.type
     state: State = "unknown" if event is None else state_of(event)
     wall_s = message.record.timestamp_ms / 1000.0
-    return Step(message.envelope.time_s, kind, sentence(event), message.record.place, wall_s, state)
+    return Cause(message.envelope.time_s, kind, _words(message), message.record.place, wall_s, state)
 
 
-def sentence(event: Any) -> str:
-    """An event in one line."""
+def _words(message: Message) -> str:
+    """A record of a chain in one line: a route by its shares, a verdict with its evidence."""
+    event = message.event
+    match event:
+        case Route() | RouteChanged():
+            return plain_words(event)
+        case VerdictGiven():
+            return f"{plain_words(event)}, by {message.envelope.source}{found_by(event.evidence)}"
+    return sentence(event) or plain_words(event)
+
+
+def plain_words(event: Any) -> str:
+    """An event in one line by its fields alone: for those that `headrace.evidence.steps` has no sentence for."""
     if isinstance(event, RouteChanged):
         event = event.route
     if isinstance(event, Route):

@@ -10,7 +10,7 @@ from headrace.asking.output_kinds import named_by
 from headrace.asking.prediction import OutputKind, label_of, name_of
 from headrace.events.inference import Answer, DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served
 from headrace.events.registry import Signature, VersionRegistered
-from headrace.evidence.causes import Step
+from headrace.evidence.causes import Cause
 from headrace.evidence.labelled import label_by_name, labels_by_request
 from headrace.evidence.reading import Evidence
 from headrace.evidence.why_version import why_version
@@ -44,7 +44,7 @@ class Explained(msgspec.Struct, frozen=True):
     place: str
     request_place: str
     code_version: str
-    why: tuple[Step, ...]
+    why: tuple[Cause, ...]
 
 
 async def explain_decision(

@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.errors import Fatal, Misconfigured, NoTopic, Poison, Retryable
 from headrace.evidence.append_order import in_append_order
-from headrace.evidence.causes import sentence as plain_sentence
+from headrace.evidence.causes import plain_words
 from headrace.evidence.steps import sentence
 from headrace.log.codec import Codec, Message, header
 from headrace.log.envelope import MAX_INT
@@ -133,7 +133,7 @@ def seen(codec: Codec, record: Record) -> RecordSeen:
         origin=_header(record, "ce_origin"),
         size_bytes=len(record.value or b"") if not record.size_bytes else record.size_bytes,
         value=untyped(record.value, _header(record, "content-type")),
-        sentence="" if event is None else sentence(event) or plain_sentence(event),
+        sentence="" if event is None else sentence(event) or plain_words(event),
         unread=unread,
     )
 

@@ -18,15 +18,11 @@ shares again. So the facts are read back from there, as long as the version had 
 from collections.abc import Sequence
 from itertools import takewhile
 
-from msgspec.structs import replace
-
 from headrace.events.monitor import FindingOpened
 from headrace.events.registry import AliasMoved, RolloutStarted, Route, RouteChanged, VersionRegistered
 from headrace.events.training import RetrainRequested, TrainingFinished
-from headrace.events.verdicts import VerdictGiven
-from headrace.evidence.causes import Step, step_of
+from headrace.evidence.causes import Cause, cause_of
 from headrace.evidence.reading import Evidence
-from headrace.evidence.steps import found_by, sentence
 from headrace.log.codec import Message
 from headrace.log.envelope import derived_id
 
@@ -35,7 +31,7 @@ _NEAR = 64
 _FINDINGS = 1_000
 
 
-async def why_version(evidence: Evidence, deployment: str, version: int | None, route: Message | None) -> list[Step]:
+async def why_version(evidence: Evidence, deployment: str, version: int | None, route: Message | None) -> list[Cause]:
     """The causes of a version's standing in a route, newest first. `route`: a `Route` or the `RouteChanged` that
     describes it, None for none; `version`: None for the champion of that route.
     """
@@ -46,7 +42,7 @@ async def why_version(evidence: Evidence, deployment: str, version: int | None, 
     facts = await evidence.facts(deployment)
     gave = None if version is None else change_that_gave(facts, followed, version)
     if gave is None or version is None:
-        return _steps(await evidence.chain(route))
+        return _causes(await evidence.chain(route))
     links = [] if route_of(gave).revision == followed.revision else [route]
     links += [*_promotion(facts, gave, version), *await evidence.chain(gave)]
     started = _newest(facts, RolloutStarted, version, gave)
@@ -58,7 +54,7 @@ async def why_version(evidence: Evidence, deployment: str, version: int | None, 
         links += await _to_the_finding(evidence, [cause for cause in causes if cause is not None])
     elif started is not None:
         links += (await evidence.chain(started))[1:]
-    return _steps(links)
+    return _causes(links)
 
 
 def route_of(message: Message) -> Route:
@@ -147,16 +143,7 @@ async def _to_the_finding(evidence: Evidence, causes: list[Message]) -> list[Mes
     return causes
 
 
-def _steps(links: Sequence[Message]) -> list[Step]:
+def _causes(links: Sequence[Message]) -> list[Cause]:
     """Each record once, in words. One that several follow from stands behind the last of them."""
     kept = {message.envelope.id: message for message in reversed(links)}
-    return [_step(message) for message in reversed(kept.values())]
-
-
-def _step(message: Message) -> Step:
-    step = step_of(message)
-    if isinstance(message.event, Route | RouteChanged):
-        return step
-    if isinstance(message.event, VerdictGiven):
-        return replace(step, summary=f"{step.summary}, by {message.envelope.source}{found_by(message.event.evidence)}")
-    return replace(step, summary=sentence(message.event) or step.summary)
+    return [cause_of(message) for message in reversed(kept.values())]

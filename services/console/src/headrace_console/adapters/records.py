@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace.errors import Misconfigured, Retryable
-from headrace.evidence.causes import Step
+from headrace.evidence.causes import Cause
 from headrace.evidence.explain import explain_decision
 from headrace.evidence.reading import Evidence
 from headrace.evidence.records import read_record
@@ -66,7 +66,7 @@ class Records:
 
     async def _explain(self, deployment: str, wanted: str) -> DecisionView:
         found = await explain_decision(self._evidence, deployment, wanted)
-        steps = tuple(self._step(step, order) for order, step in enumerate(found.why))
+        steps = tuple(self._step(cause, order) for order, cause in enumerate(found.why))
         places = {"place": self._base(found.place), "request_place": self._base(found.request_place), "why": steps}
         return msgspec.convert(msgspec.structs.asdict(found) | places, DecisionView)
 
@@ -80,9 +80,9 @@ class Records:
         }
         return [decision(name, ident, is_unit=bool(by_unit)) for name, ident in sorted(found) if name in deployments]
 
-    def _step(self, step: Step, order: int) -> TimelineStep:
-        place = self._base(step.place)
-        return TimelineStep(order, step.what, step.summary, step.state, step.at_s, step.wall_s, place)
+    def _step(self, cause: Cause, order: int) -> TimelineStep:
+        place = self._base(cause.place)
+        return TimelineStep(order, cause.what, cause.summary, cause.state, cause.at_s, cause.wall_s, place)
 
     def _base(self, place: str) -> str:
         return base_place(place, self._evidence.topics.namespace)
