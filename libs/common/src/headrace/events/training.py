@@ -4,6 +4,9 @@ import msgspec
 
 from headrace.events.registry import GateResult, Waiver
 
+# The trainer answers to so many characters of a request's id.
+REQUEST_ID_CHARS = 200
+
 
 class RetrainRequested(msgspec.Struct, frozen=True):
     """A request to train a new version. Manual and automatic requests are the same event.

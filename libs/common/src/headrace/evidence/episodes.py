@@ -14,11 +14,21 @@ from typing import Literal
 
 import msgspec
 
-from headrace.evidence.steps import State, Step
-from headrace.evidence.turns import BY_THE_WAY, PROMOTED, RESOLVED, WEAK, Turn
+from headrace.evidence.steps import State, Step, between, since, worst
+from headrace.evidence.turns import (
+    ABORTED,
+    BY_THE_WAY,
+    FAILED,
+    PROMOTED,
+    REFUSED,
+    REJECTED,
+    RESOLVED,
+    ROLLED_BACK,
+    WEAK,
+    Turn,
+    finding_key,
+)
 
-_FINDING = "finding."
-_ORDER: dict[State, int] = {"ok": 0, "unknown": 1, "attention": 2, "page": 3}
 # Topics in the order of causes, for records that were appended in the same millisecond.
 _TOPICS = (
     "monitor.findings", "training.requests", "training.facts", "registry.commands", "registry.facts", "inference.facts",
@@ -147,15 +157,9 @@ def _timed(steps: Sequence[Step]) -> list[Step]:
     """The steps with their durations since the step before."""
     timed = list(steps[:1])
     for before, step in pairwise(steps):
-        since_event_s = _between(before.event_s, step.event_s)
-        since_wall_s = max(step.wall_s - before.wall_s, 0.0)
+        since_event_s, since_wall_s = since(before, step)
         timed.append(msgspec.structs.replace(step, since_event_s=since_event_s, since_wall_s=since_wall_s))
     return timed
-
-
-def _between(from_s: float | None, to_s: float | None) -> float | None:
-    """Seconds from one instant to another, at least 0; None where one of them is not known."""
-    return None if from_s is None or to_s is None else max(to_s - from_s, 0.0)
 
 
 def _named(refs: Iterable[str], noun: str) -> tuple[str, ...]:
@@ -186,7 +190,7 @@ def _how(turns: Sequence[Turn]) -> str:
 def _standing(steps: Sequence[Step], still: set[str], how: str) -> str:
     telling = [step for step in steps if step.part not in ("alerts", "switch", "warm")] or steps
     last = telling[-1].sentence
-    findings = {key for key in still if key.startswith(_FINDING[:-1])}
+    findings = {key for key in still if key.startswith(finding_key(""))}
     if still and still == findings and how:
         many = "the finding is" if len(findings) == 1 else f"{len(findings)} findings are"
         return f"{how}; {many} still open"
@@ -195,9 +199,9 @@ def _standing(steps: Sequence[Step], still: set[str], how: str) -> str:
 
 def _mark(steps: Sequence[Step], still: set[str], how: str) -> State:
     """Green once it ended well; else the worst of what its steps ask for."""
-    if not still and how not in ("rolled back", "rejected", "failed", "aborted", "refused"):
+    if not still and how not in (ROLLED_BACK, REJECTED, FAILED, ABORTED, REFUSED):
         return "ok"
-    return max((step.state for step in steps), key=_ORDER.__getitem__)
+    return worst(step.state for step in steps)
 
 
 def _detection(ordered: Sequence[Entry]) -> Duration:
@@ -218,10 +222,10 @@ def _repair(ordered: Sequence[Entry], still: set[str]) -> Duration:
         if step.wall_s < begun.wall_s or not (turn.switched or turn.how == RESOLVED):
             continue
         if turn.how == RESOLVED and any(
-            key.startswith("finding:") for key in opened(t for _, t in ordered[: number + 1])
+            key.startswith(finding_key("")) for key in opened(t for _, t in ordered[: number + 1])
         ):
             continue
-        event_s = _between(begun.event_s, step.event_s)
+        event_s = between(begun.event_s, step.event_s)
         what = "a version taking all traffic" if turn.switched else "its resolution"
         return Duration(event_s, step.wall_s - begun.wall_s, f"from the finding to {what}")
     return Duration(

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import (
+    REQUEST_ID_CHARS,
     RetrainAccepted,
     RetrainCoalesced,
     RetrainRefused,
@@ -28,8 +29,6 @@ from headrace.log.envelope import derived_id
 TOPICS = ("monitor.windows", "monitor.findings", "training.requests", "training.facts", "registry.facts")
 MOST_FINDINGS = 200
 _MOST_WINDOWS, _MOST_RETRAINS = 120, 50
-# The trainer answers to so many characters of an id.
-_ID_CHARS = 200
 
 
 class WindowSeen(msgspec.Struct, frozen=True):
@@ -236,7 +235,7 @@ def _resolve(held: _Held, event: FindingResolved, message: Message, place: str) 
 
 
 def _request(held: _Held, event: RetrainRequested, message: Message, place: str) -> None:
-    ident, found = message.envelope.id[:_ID_CHARS], held.findings.get(event.finding or "")
+    ident, found = message.envelope.id[:REQUEST_ID_CHARS], held.findings.get(event.finding or "")
     if found is None or ident in held.requests:
         return
     held.requests[ident] = found.finding
@@ -257,11 +256,11 @@ def _answer(held: _Held, event: Any, place: str) -> None:
 
 def _answered(retrain: Retrain, event: Any, place: str) -> Retrain:
     match event:
-        case RetrainAccepted() if event.request_id[:_ID_CHARS] == retrain.request:
+        case RetrainAccepted() if event.request_id[:REQUEST_ID_CHARS] == retrain.request:
             return replace(retrain, answer="accepted", run=event.run, end_place=place)
-        case RetrainCoalesced() if event.request_id[:_ID_CHARS] == retrain.request:
+        case RetrainCoalesced() if event.request_id[:REQUEST_ID_CHARS] == retrain.request:
             return replace(retrain, answer="coalesced", run=event.run, end_place=place)
-        case RetrainRefused() if event.request_id[:_ID_CHARS] == retrain.request:
+        case RetrainRefused() if event.request_id[:REQUEST_ID_CHARS] == retrain.request:
             return replace(retrain, answer="refused", reason=event.reason, end_place=place)
         case TrainingFinished() if event.run == retrain.run:
             return replace(retrain, outcome=event.outcome, reason=event.reason, end_place=place)

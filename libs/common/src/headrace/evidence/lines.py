@@ -9,11 +9,10 @@ from collections.abc import Iterable
 import msgspec
 
 from headrace.evidence.episodes import Episode
-from headrace.evidence.steps import State, Step
+from headrace.evidence.steps import State, Step, since, worst
 
 # A shorter text may be the same by chance.
 _REPEATED_CHARS = 20
-_WORST: dict[State, int] = {"ok": 0, "unknown": 1, "attention": 2, "page": 3}
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -83,11 +82,8 @@ def _belong_together(before: Step, step: Step) -> bool:
 
 def _line(text: str, steps: list[Step], before: Step | None) -> Line:
     first = steps[0]
-    since_wall_s = None if before is None else max(first.wall_s - before.wall_s, 0.0)
-    event_s = None if before is None else before.event_s
-    since_event_s = None if event_s is None or first.event_s is None else max(first.event_s - event_s, 0.0)
-    state = max((step.state for step in steps), key=_WORST.__getitem__)
-    return Line(text, state, first.event_s, first.wall_s, tuple(steps), since_event_s, since_wall_s)
+    state = worst(step.state for step in steps)
+    return Line(text, state, first.event_s, first.wall_s, tuple(steps), *since(before, first))
 
 
 def _text(steps: list[Step]) -> str:

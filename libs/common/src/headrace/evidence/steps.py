@@ -123,6 +123,30 @@ _ATTENTION = (
 )  # fmt: skip
 
 
+def worst(states: Iterable[State]) -> State:
+    """What several steps ask for together: what the one asks for that asks for the most.
+
+    >>> worst(["ok", "page", "unknown"])
+    'page'
+    """
+    return max(states, key=_URGENCY.index)
+
+
+_URGENCY: tuple[State, ...] = ("ok", "unknown", "attention", "page")
+
+
+def between(from_s: float | None, to_s: float | None) -> float | None:
+    """Seconds from one instant to another, at least 0; None where one of them is not known."""
+    return None if from_s is None or to_s is None else max(to_s - from_s, 0.0)
+
+
+def since(before: Step | None, step: Step) -> tuple[float | None, float | None]:
+    """Seconds since the step before, by event time and by the wall clock; None for the first."""
+    if before is None:
+        return None, None
+    return between(before.event_s, step.event_s), between(before.wall_s, step.wall_s)
+
+
 def part_of(event: Any) -> str:
     """The part of an episode that a page may fold: `gates`, `warm`, `alerts`, `switch` (what is published beside the new
     champion), or "" for a step of its own.

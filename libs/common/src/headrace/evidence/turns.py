@@ -40,6 +40,7 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.training import (
+    REQUEST_ID_CHARS,
     GateJudged,
     RetrainAccepted,
     RetrainCoalesced,
@@ -58,8 +59,6 @@ REFUSED, WAITING, RESOLVED, DONE = "refused", "waiting", "resolved", "done"
 WEAK = (REFUSED, WAITING, RESOLVED, DONE)
 # Words of a title that do not matter once a version was promoted.
 BY_THE_WAY = ("waits for rows", "retrain refused", RESOLVED)
-# The trainer answers to so many characters of an id.
-_ID_CHARS = 200
 _OF_ROLLOUT = (
     RolloutStarted, RolloutAdvanced, RolloutPaused, RolloutResumed, ApprovalAwaited, RolloutCompleted, RolloutAborted,
     RollbackWindowBegun,
@@ -137,16 +136,16 @@ def _of_finding(event: Any, ident: str, cause: str) -> Turn | None:
 def _of_training(event: Any, ident: str, cause: str) -> Turn | None:
     match event:
         case RetrainRequested():
-            return _requested(event, f"request:{ident[:_ID_CHARS]}")
+            return _requested(event, f"request:{ident[:REQUEST_ID_CHARS]}")
         case RetrainAccepted():
-            keys = (f"run:{event.run}", f"request:{event.request_id[:_ID_CHARS]}")
+            keys = (f"run:{event.run}", f"request:{event.request_id[:REQUEST_ID_CHARS]}")
             registers = f"register:{derived_id('register', event.run)}"
             return Turn((*keys, registers), opens=keys[:1], closes=keys[1:], word="retrain")
         case RetrainCoalesced():
-            keys = (f"run:{event.run}", f"request:{event.request_id[:_ID_CHARS]}")
+            keys = (f"run:{event.run}", f"request:{event.request_id[:REQUEST_ID_CHARS]}")
             return Turn(keys, closes=keys[1:])
         case RetrainRefused():
-            key = f"request:{event.request_id[:_ID_CHARS]}"
+            key = f"request:{event.request_id[:REQUEST_ID_CHARS]}"
             return Turn((key,), closes=(key,), how=REFUSED, word="retrain refused")
         case TrainingProgressed():
             return Turn((f"run:{event.run}",))

@@ -29,6 +29,7 @@ from headrace.events.registry import (
     VersionRegistered,
 )
 from headrace.events.training import (
+    REQUEST_ID_CHARS,
     RetrainAccepted,
     RetrainCoalesced,
     RetrainRefused,
@@ -39,8 +40,6 @@ from headrace.events.training import (
 from headrace.log.envelope import derived_id
 
 TOPICS = ("training.requests", "training.facts", "registry.facts")
-# The trainer answers to so many characters of an id.
-_ID_CHARS = 200
 
 _MOVED = (RolloutAdvanced, ApprovalAwaited, RolloutPaused, RolloutCompleted, RolloutAborted, RolledBack)
 
@@ -64,12 +63,12 @@ class Holding:
             return
         match event:
             case RetrainRequested():
-                self._asked.add(ident[:_ID_CHARS])
+                self._asked.add(ident[:REQUEST_ID_CHARS])
             case RetrainAccepted():
-                self._answered.add(event.request_id[:_ID_CHARS])
+                self._answered.add(event.request_id[:REQUEST_ID_CHARS])
                 self._runs.setdefault(event.run, "")
             case RetrainCoalesced() | RetrainRefused():
-                self._answered.add(event.request_id[:_ID_CHARS])
+                self._answered.add(event.request_id[:REQUEST_ID_CHARS])
             case TrainingProgressed():
                 self._runs[event.run] = event.stage
             case TrainingFinished():

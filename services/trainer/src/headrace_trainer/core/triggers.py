@@ -13,6 +13,7 @@ from typing import Any
 
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.training import (
+    REQUEST_ID_CHARS,
     RetrainAccepted,
     RetrainCoalesced,
     RetrainRefused,
@@ -148,7 +149,7 @@ def _answer(
     name = request.deployment[:MAX_NAME]
 
     def refused(reason: str, again_at_s: float | None = None) -> RetrainRefused:
-        return RetrainRefused(name, request_id[:MAX_NAME], reason, again_at_s)
+        return RetrainRefused(name, request_id[:REQUEST_ID_CHARS], reason, again_at_s)
 
     unfit = why_unfit(request, request_id, clock_s, appended_ms)
     if unfit is not None:
