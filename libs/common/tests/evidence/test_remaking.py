@@ -288,6 +288,15 @@ async def test_recall_says_why_a_request_is_not_decided_again(scene: Scene) -> N
     ]  # fmt: skip
     with pytest.raises(Misconfigured, match="version 9 is not registered"):
         await rows_of(scene, 1, 9)
+    with pytest.raises(Misconfigured, match="d has no version 9: `headrace model list d`"):
+        await rows_of(scene, 9, 1)
+
+
+async def test_recall_leaves_out_a_record_that_cannot_be_read(scene: Scene) -> None:
+    made = decision_out(scene.made("r0", 0))
+    broken = msgspec.structs.replace(made, value=msgspec.msgpack.encode({"deployment": "d"}))
+    await scene.write([request("r0"), broken, made])
+    assert [row.request_id for row in await rows_of(scene, 1, 2)] == ["r0"]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class IndexFile:
 
     def generation(self) -> int:
         """Another number once the file is another one: what was read for the one before is not in it."""
-        assert self._db is not None
+        self._connect()
         return self._connections
 
     def throw_away(self) -> None:
@@ -223,7 +223,11 @@ class IndexFile:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """The file as it lies there now: another process may have replaced it."""
+        """The file as it lies there now."""
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file where it is not open, or where another process has replaced it since."""
         if self._open is not None and self._inode_now() != self._inode:
             self._disconnect()
         if self._open is None:

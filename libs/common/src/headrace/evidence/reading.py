@@ -40,7 +40,7 @@ class Evidence:
     async def messages(self, places: Sequence[Place]) -> list[Message]:
         """What can be read at these places, in their order."""
         found = await records_at(self.log, self.topics, places)
-        return [message for place in places if place in found and (message := self._decoded(found[place])) is not None]
+        return [message for place in places if place in found and (message := self.decoded(found[place])) is not None]
 
     async def newest(self, topic: str, key: str) -> Message | None:
         """The newest record with a key; None for none."""
@@ -168,7 +168,7 @@ class Evidence:
                 found.append(record)
 
         await read_up_to(self.log, ends, take, starts=starts)
-        return [message for record in found if (message := self._decoded(record)) is not None]
+        return [message for record in found if (message := self.decoded(record)) is not None]
 
     async def why_none(self, deployment: str | None, wanted: str, at_s: float | None) -> str:
         """Why a deployment, or the log, has no decision on a request id or unit, with the way out."""
@@ -188,7 +188,8 @@ class Evidence:
             " `headrace topic tail inference.decisions`"
         )
 
-    def _decoded(self, record: Record) -> Message | None:
+    def decoded(self, record: Record) -> Message | None:
+        """A record as a message; None for one that cannot be read, which services leave out too."""
         try:
             return self.codec.decode(record)
         except Poison:

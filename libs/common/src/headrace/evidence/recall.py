@@ -11,10 +11,10 @@ import msgspec
 
 from headrace.asking.output_kinds import named_by
 from headrace.asking.prediction import OutputKind, label_of
-from headrace.errors import Misconfigured, Poison
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score
-from headrace.events.registry import Route
+from headrace.events.registry import ModelVersion, Route, VersionRegistered
 from headrace.evidence.definitions import Then
 from headrace.evidence.explain import version_of
 from headrace.evidence.labelled import label_by_name, labels_by_request
@@ -41,8 +41,8 @@ async def other_version(evidence: Evidence, deployment: str, version: int, named
     """
     evidence.projects.declared(deployment)
     for wanted in (version, named):
-        if wanted is not None and await evidence.version(deployment, wanted) is None:
-            raise Misconfigured(f"{deployment} has no version {wanted}: `headrace model list {deployment}`")
+        if wanted is not None:
+            await _known(evidence, deployment, wanted)
     if named == version:
         raise Misconfigured(f"version {version} cannot be compared with itself: name another, --with VERSION")
     if named is not None:
@@ -55,15 +55,22 @@ async def other_version(evidence: Evidence, deployment: str, version: int, named
     raise Misconfigured(f"{deployment} has no other version that it routes to: name one, --with VERSION")
 
 
+async def _known(evidence: Evidence, deployment: str, version: int) -> ModelVersion:
+    found = await evidence.version(deployment, version)
+    if found is None:
+        raise Misconfigured(f"{deployment} has no version {version}: `headrace model list {deployment}`")
+    return found
+
+
 async def recalled(
     evidence: Evidence, deployment: str, version: int, other: int, say: Say = lambda line: None
 ) -> AsyncIterator[list[Recalled]]:
     """The decisions of a version in batches. Raises `Misconfigured` where the deployment or a version is not known."""
-    found = evidence.projects.declared(deployment)
+    found, bad = evidence.projects.declared(deployment), await _known(evidence, deployment, version)
     scorer = await scorer_of(evidence, deployment, other)
     if isinstance(scorer, str):
         raise Misconfigured(f"it cannot be decided again: {scorer}")
-    recall = _Recall(evidence, *found, version, scorer, say)
+    recall = _Recall(evidence, *found, bad.registered, scorer, say)
     async for batch in _batches(evidence, deployment, version, say):
         yield await recall.of(batch)
 
@@ -98,8 +105,8 @@ def _made_by(evidence: Evidence, record: Record, deployment: str, version: int) 
     """A record as a decision of this version; None for any other."""
     if is_foreign(record, deployment):
         return None
-    message = evidence.codec.decode(record)
-    event = message.event
+    message = evidence.decoded(record)
+    event = None if message is None else message.event
     if isinstance(event, DecisionMade) and event.deployment == deployment and version_of(event.answer) == version:
         return message
     return None
@@ -110,7 +117,7 @@ class _Recall:
     evidence: Evidence
     project: ProjectDefinition
     deployment: DeploymentDefinition
-    version: int
+    made_by: VersionRegistered
     scorer: Scorer
     say: Say
 
@@ -122,23 +129,18 @@ class _Recall:
         made = [n for n, row in enumerate(rows) if isinstance(row, bytes)]
         scores = self.scorer.scores([row for row in rows if isinstance(row, bytes)])
         now: dict[int, list[float]] = dict(zip(made, scores, strict=True))
-        current = await self.evidence.version(self.deployment.name, self.version)
-        assert current is not None
-        before = self._kind(current.registered.output, current.registered.classes)
         found = []
         for n, message in enumerate(batch):
             row, label = rows[n], labels.get(decisions[n].request_id)
             known = label_by_name(self.deployment, label)
             why = row if isinstance(row, str) else ""
-            found.append(self._recalled(message, before, None if known is None else str(known), now.get(n), why))
+            found.append(self._recalled(message, None if known is None else str(known), now.get(n), why))
         return found
 
-    def _recalled(
-        self, message: Message, before: OutputKind, outcome: str | None, now: list[float] | None, why: str
-    ) -> Recalled:
+    def _recalled(self, message: Message, outcome: str | None, now: list[float] | None, why: str) -> Recalled:
         decision, record = message.event, message.record
         score: Score = decision.answer.score
-        label = label_of(score, before)
+        label = label_of(score, self._kind(self.made_by))
         row = Recalled(
             decision.request_id, decision.unit, format_instant(decision.at_s), type(decision.answer).__name__,
             _value(score), None if label is None else str(label), outcome, record.topic, record.partition,
@@ -149,7 +151,7 @@ class _Recall:
         registered = self.scorer.registered
         is_many = registered.output == "classes"
         again = Score(registered.version, "", None if is_many else now[0], tuple(now) if is_many else None)
-        new = label_of(again, self._kind(registered.output, registered.classes))
+        new = label_of(again, self._kind(registered))
         return msgspec.structs.replace(
             row,
             new_value=_value(again),
@@ -157,8 +159,8 @@ class _Recall:
             flips=None if new is None or label is None else str(new) != str(label),
         )
 
-    def _kind(self, output: str, classes: tuple[str, ...]) -> OutputKind:
-        return named_by(OutputKind(output, classes), self.deployment.label)
+    def _kind(self, registered: VersionRegistered) -> OutputKind:
+        return named_by(OutputKind(registered.output, registered.classes), self.deployment.label)
 
     async def _rows(self, batch: Sequence[Message]) -> list[bytes | str]:
         """The row of each request for the other version: the logged one where the signatures are the same."""
@@ -199,11 +201,8 @@ class _Recall:
         def take(record: Record) -> None:
             if is_foreign(record, self.deployment.name):
                 return
-            try:
-                message = self.evidence.codec.decode(record)
-            except Poison:
-                return
-            if isinstance(message.event, OutcomeObserved) and message.event.unit in units:
+            message = self.evidence.decoded(record)
+            if message is not None and isinstance(message.event, OutcomeObserved) and message.event.unit in units:
                 found.append(message)
 
         ends = await self.evidence.log.end_offsets(parts)

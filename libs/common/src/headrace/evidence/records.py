@@ -114,35 +114,28 @@ def _gone(tp: TopicPartition, offset: int) -> Misconfigured:
 
 def seen(codec: Codec, record: Record) -> RecordSeen:
     """A record as plain values. Never raises for its content."""
-    event, unread = None, record.unread or ""
+    event, time_s, unread = None, 0.0, record.unread or ""
     try:
-        event = codec.decode(record).event
+        message = codec.decode(record)
+        event, time_s = message.event, message.envelope.time_s
     except (Poison, Fatal) as error:
         unread = str(error)
-    time_s = _time_s(codec, record)
     return RecordSeen(
         place=record.place,
         key=shown(record.key or b""),
         kind=_header(record, "ce_type"),
         id=_header(record, "ce_id"),
         source=_header(record, "ce_source"),
-        event_s=time_s,
+        event_s=time_s or record.timestamp_ms / 1000,
         wall_s=record.timestamp_ms / 1000,
         cause=_header(record, "ce_causationid"),
         correlation=_header(record, "ce_correlationid"),
         origin=_header(record, "ce_origin"),
-        size_bytes=len(record.value or b"") if not record.size_bytes else record.size_bytes,
+        size_bytes=record.size_bytes or len(record.value or b""),
         value=untyped(record.value, _header(record, "content-type")),
         sentence="" if event is None else sentence(event) or plain_words(event),
         unread=unread,
     )
-
-
-def _time_s(codec: Codec, record: Record) -> float:
-    try:
-        return codec.decode(record).envelope.time_s or record.timestamp_ms / 1000
-    except (Poison, Fatal):
-        return record.timestamp_ms / 1000
 
 
 def _header(record: Record, name: str) -> str:
