@@ -1,15 +1,11 @@
 """An episode as few lines, each with its records."""
 
 from headrace.evidence.lines import lines_of
-from headrace.evidence.timeline import Timeline
 from headrace.testing.history import History
 
 
 def lines(history: History) -> list[tuple[str, int]]:
-    timeline = Timeline()
-    for message in history.messages:
-        timeline.take(message)
-    (episode,) = timeline.episodes("d")
+    (episode,) = history.episodes()
     return [(line.text, len(line.steps)) for line in lines_of(episode)]
 
 
@@ -49,9 +45,6 @@ def test_a_gate_that_fails_has_a_line_of_its_own() -> None:
 def test_every_line_names_the_newest_of_its_records() -> None:
     history = History()
     history.drift_to_switch()
-    timeline = Timeline()
-    for message in history.messages:
-        timeline.take(message)
-    found = lines_of(timeline.episodes("d")[0])
+    found = lines_of(history.episodes()[0])
     gates = next(line for line in found if len(line.steps) == 2)
     assert (gates.place, gates.since_wall_s) == (gates.steps[-1].place, 21.0)

@@ -24,6 +24,8 @@ from headrace.events.training import (
     TrainingProgressed,
 )
 from headrace.events.verdicts import PASS, VerdictGiven
+from headrace.evidence.episodes import Episode
+from headrace.evidence.timeline import Timeline
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope, derived_id, format_instant
 from headrace.log.port import Record
@@ -56,6 +58,13 @@ class History:
         envelope = Envelope(ident, kind, "test", self.at_s if time_s is None else time_s, cause or None)
         self.messages.append(Message(Record(topic, 0, offset, b"", b"", (), int(self.wall_s * 1000)), envelope, event))
         return ident
+
+    def episodes(self, deployment: str = "d") -> list[Episode]:
+        """The episodes that a timeline makes of the messages."""
+        timeline = Timeline()
+        for message in self.messages:
+            timeline.take(message)
+        return timeline.episodes(deployment)
 
     def by_hand(self, event: Any, ident: str) -> str:
         """A person's command: its instant is that of the wall clock."""
@@ -151,6 +160,11 @@ class History:
         self.switched(self.rollout(version, registering, deployment=deployment), version, registering, deployment)
         self.at_s += 4 * HOUR_S
         self.resolved(finding, deployment)
+
+
+def kinds(episode: Episode) -> list[str]:
+    """The types of an episode's steps in order, without gates and instances that warmed."""
+    return [step.kind for step in episode.steps if step.part not in ("warm", "gates")]
 
 
 def registered_by_hand(by: str = "anna") -> RegisterVersion:
