@@ -1,4 +1,6 @@
-"""What `headrace deployment list` shows of each deployment, from the log alone."""
+"""What `headrace deployment list` and `show` say of each deployment, from the log alone."""
+
+import pytest
 
 from headrace.clock import SystemClock
 from headrace.events.definition import digest_of
@@ -14,7 +16,7 @@ from headrace.project import Binary, Deployment, Number, Project, prior
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace.testing.history import History
-from headrace_cli.commands.deployment import rows_of
+from headrace_cli.commands.deployment import in_a_line, rows_of
 from headrace_cli.session import Session
 
 PROJECT = compile_project(
@@ -40,3 +42,16 @@ async def test_a_deployment_has_its_rollout_and_the_number_of_its_open_findings(
     await projects.stop()
     assert (row["deployment"], row["project"], row["findings"]) == ("d", "p", 1)
     assert row["rollout"] == "blue green of 2: promoted"
+
+
+@pytest.mark.parametrize(
+    ("title", "state", "how", "shown"),
+    [
+        ("drift → canary → rolled back", "ended", "rolled back", "drift → canary → rolled back: x"),
+        ("drift → retrain refused", "running", "refused", "drift → retrain refused: x"),
+        ("drift → rejected → resolved", "ended", "rejected", "drift → rejected → resolved (rejected): x"),
+        ("drift → retrain", "running", "", "drift → retrain (running): x"),
+    ],
+)
+def test_the_end_of_an_episode_is_shown_once(title: str, state: str, how: str, shown: str) -> None:
+    assert in_a_line(title, state, how, "x") == shown

@@ -1,5 +1,8 @@
 """What `headrace model recall` writes, and what `headrace decision remake` says of many decisions."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +42,27 @@ def test_a_file_is_not_there_before_everything_is_written(tmp_path: Path) -> Non
     with pytest.raises(ZeroDivisionError):
         broken_off()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.csv", "before")]
+
+
+async def batches_of(*batches: list[Recalled]) -> AsyncIterator[list[Recalled]]:
+    for batch in batches:
+        yield batch
+
+
+def test_every_batch_is_in_the_file_and_in_the_summary(tmp_path: Path) -> None:
+    summary = asyncio.run(recall.exported(batches_of([ROW], [GONE, GONE]), tmp_path / "out.csv"))
+    assert (summary.decisions, summary.why_not) == (3, {"gone": 2})
+    assert pl.read_csv(tmp_path / "out.csv")["request_id"].to_list() == ["r1", "r2", "r2"]
+
+
+def test_no_file_is_written_for_a_version_that_has_made_no_decision(tmp_path: Path) -> None:
+    summary = asyncio.run(recall.exported(batches_of(), tmp_path / "out.csv"))
+    assert (summary, list(tmp_path.iterdir())) == (Summary(), [])
+    (tmp_path / "out.csv").write_text("before")
+    asyncio.run(recall.exported(batches_of(), tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text() == "before"
+    said = recall.line_of({"version": 7, "with": 6, "file": None, **asdict(summary)})
+    assert said == "version 7 has made no decision: no file is written"
 
 
 def test_the_summary_counts_flips_and_why_others_were_not_decided_again() -> None:

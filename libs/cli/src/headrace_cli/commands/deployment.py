@@ -72,9 +72,18 @@ def show_deployment(deployment: str, as_json: AsJson = False) -> None:
     for finding in found["open_findings"]:
         _line(f"◆ {finding['kind']} finding {finding['finding']}: {finding['summary']}")
     for episode in reversed(found["newest_episodes"]):
-        end = episode["how"] or episode["state"]
-        _line(f"  {episode['title']}{'' if episode['title'].endswith(end) else f' ({end})'}: {episode['standing']}")
+        _line(f"  {in_a_line(**episode)}")
     return _line(f"`headrace deployment timeline {deployment}` shows every step with its record")
+
+
+def in_a_line(title: str, state: str, how: str, standing: str) -> str:
+    """An episode: its title, how it ended unless the title ends so, and where it stands.
+
+    >>> in_a_line("drift → retrain → gates → switch", "ended", "promoted", "version 2 is champion")
+    'drift → retrain → gates → switch (promoted): version 2 is champion'
+    """
+    end = how or state
+    return f"{title}{'' if title.endswith(end) else f' ({end})'}: {standing}"
 
 
 @app.command("timeline")

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -53,29 +53,29 @@ def recall(
     refuse_place(out)
 
     async def work(session: Session) -> tuple[int, Summary]:
-        summary, spoken = Summary(), Spoken()
         async with opened(session) as evidence:
             chosen = await other_version(evidence, deployment, version, other)
-            batches = recalled(evidence, deployment, version, chosen, spoken)
-            first = await anext(batches, None)
-            if first is not None:
-                with written(out) as add:
-                    await _write(first, batches, add, summary)
-        return chosen, summary
+            return chosen, await exported(recalled(evidence, deployment, version, chosen, Spoken()), out)
 
     chosen, summary = run(work)
     found = {"deployment": deployment, "version": version, "with": chosen, **asdict(summary)}
     found["file"] = str(out) if summary.decisions else None
-    show_result(found, as_json=as_json, line=_line(found))
+    show_result(found, as_json=as_json, line=line_of(found))
 
 
-async def _write(first: Any, batches: AsyncIterator[Any], add: Callable[[Any], None], summary: Summary) -> None:
-    """All batches, each counted."""
-    add(first)
-    summary.take(first)
-    async for batch in batches:
-        add(batch)
-        summary.take(batch)
+async def exported(batches: AsyncIterator[list[Recalled]], out: Path) -> Summary:
+    """Write all batches to a file, and count them. Where there is none, the file is not made, and one that is there stays."""
+    summary = Summary()
+    first = await anext(batches, None)
+    if first is None:
+        return summary
+    with written(out) as add:
+        add(first)
+        summary.take(first)
+        async for batch in batches:
+            add(batch)
+            summary.take(batch)
+    return summary
 
 
 def refuse_place(out: Path) -> None:
@@ -86,7 +86,8 @@ def refuse_place(out: Path) -> None:
         raise Misconfigured(f"there is no folder {out.absolute().parent}")
 
 
-def _line(found: dict[str, Any]) -> str:
+def line_of(found: dict[str, Any]) -> str:
+    """What was recalled, in lines. `found`: as `--json` prints it."""
     if not found["decisions"]:
         return f"version {found['version']} has made no decision: no file is written"
     again = sum(found["why_not"].values())
