@@ -1,31 +1,18 @@
-"""Whole results of gates, and the whole command to register what passed them."""
+"""Whole results of gates."""
 
-import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
-from services.trainer.tests.test_training_set import DEPLOYMENT, chosen
 
 from headrace.events.definition import GateDefinition
 from headrace.events.monitor import SkewSeen
 from headrace.events.registry import (
-    ArtifactPlace,
-    ColumnPin,
     GateResult,
-    GoldenRow,
-    Lineage,
-    RegisterVersion,
-    Signature,
     Waiver,
 )
-from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.stats.losses import Yardstick, yardstick_of
-from headrace_trainer.core import endings
-from headrace_trainer.core.closed_windows import closed_until
-from headrace_trainer.core.fitting import Fitted, Gated, fit_gated, refit
 from headrace_trainer.core.gates import (
     PARITY_ROWS,
     blocking,
@@ -38,11 +25,7 @@ from headrace_trainer.core.gates import (
     used,
 )
 from headrace_trainer.core.intervals import Estimate, estimate
-from headrace_trainer.core.profiles import slices_of
-from headrace_trainer.core.registration import Published, Trained, command_of, why_too_large
-from headrace_trainer.core.splits import Span
 from headrace_trainer.core.target import Target
-from headrace_trainer.core.training_set import LabelledRows
 
 DAY = 86_400.0
 AT_S = np.arange(100) * DAY / 10
@@ -200,215 +183,3 @@ def test_which_results_block_and_which_keep_a_version_from_traffic() -> None:
 )
 def test_an_estimate_is_described_in_words(width_s: float, name: str) -> None:
     assert Estimate(1.0, 0.25, 1_234, 7, width_s).described == f"1,234 rows, error 0.2500 by 7 {name}"
-
-
-# fits
-
-
-class Mean:
-    """Scores each row with what it was fitted on: the mean label, more by the row's own value."""
-
-    def fit(self, matrix: Any, labels: Any) -> "Mean":
-        self.mean_, self.rows_ = float(labels.mean()), len(labels)
-        return self
-
-    def predict(self, matrix: Any) -> Any:
-        return self.mean_ + matrix[:, 0].astype(np.float64)
-
-
-NUMBER = Target("number")
-SPAN = Span(0.0, 6.0, 7.0, 10.0)
-TIMES = np.arange(12.0)
-VALUES = np.arange(12.0)
-MATRIX = np.zeros((12, 1), np.float32)
-GATED_BY = replace(DEPLOYMENT, gates=(GateDefinition(PRIOR, 0.0), GateDefinition(CHAMPION, 0.0)))
-
-
-def test_the_twin_is_fitted_on_the_older_rows_and_the_version_on_all_of_the_span() -> None:
-    gated = fit_gated(GATED_BY, NUMBER, SPAN, Mean, MATRIX, VALUES, TIMES, None)
-    assert (gated.twin.mean_, gated.twin.rows_, gated.scores.tolist(), gated.span, gated.changed_at_s) == (
-        2.5,
-        6,
-        [2.5] * 3,
-        SPAN,
-        None,
-    )
-    assert [found.gate for found in gated.results] == [PRIOR]
-    errors = [4.5, 5.5, 6.5]
-    assert {name: round(value, 6) for name, value in gated.metrics.items()} == {
-        "holdout_rmse": round(math.sqrt(sum(e * e for e in errors) / 3), 6),
-        "holdout_mae": 5.5,
-        "holdout_r2": round(1 - sum(e * e for e in errors) / 2, 6),
-        "holdout_rows": 3.0,
-        "fit_rows": 6.0,
-    }
-    fitted = refit(NUMBER, Mean, MATRIX, VALUES, TIMES, gated)
-    assert (fitted.model.mean_, fitted.rows) == (4.5, 10)
-    assert fitted.metrics == gated.metrics | {"refit_mean_difference": 2.0, "refit_max_difference": 2.0}
-
-
-def test_a_champion_is_compared_on_the_rows_of_the_holdout_alone() -> None:
-    champion = VALUES.copy()
-    gated = fit_gated(GATED_BY, NUMBER, SPAN, Mean, MATRIX, VALUES, TIMES, champion)
-    assert [(found.gate, found.verdict) for found in gated.results] == [(PRIOR, "UNMEASURED"), (CHAMPION, "UNMEASURED")]
-
-
-def test_after_a_change_the_prior_is_that_of_the_rows_beyond_it() -> None:
-    at_s = np.arange(400.0)
-    labels = np.where(at_s < 200, 0.0, 10.0) + np.arange(400) % 2
-    gated = fit_gated(
-        replace(GATED_BY, gates=(GateDefinition(PRIOR, 0.0),)), NUMBER, Span(0.0, 350.0, 360.0, 400.0, 200.0), Mean,
-        np.zeros((400, 1), np.float32), labels, at_s, None,
-    )  # fmt: skip
-    (found,) = gated.results
-    assert (gated.span.from_s, gated.changed_at_s) == (200.0, 200.0)
-    assert "the prior's 1.0000" in found.detail
-    assert {"loss_with_older_rows", "loss_without_older_rows", "loss_with_newer_half"} <= gated.metrics.keys()
-
-
-# the command
-
-
-PLACES = [ArtifactPlace(letter * 64, 0, 1, 1) for letter in "abc"]
-ACCEPTED = RetrainAccepted(
-    "d", "run", "q", "drift", "it drifted", 60 * DAY, (Waiver(PRIOR, "ann", "r"), Waiver("a", "ann", "r"))
-)
-GOLDEN = (GoldenRow(b"1234", 0.5),)
-
-
-def trained(results: tuple[GateResult, ...] = (result(PRIOR, "FAIL"), result("a", "PASS"))) -> Trained:
-    signature = Signature((ColumnPin("x"), ColumnPin("c", ("A", "B"))), "s")
-    at_s = np.arange(400.0)
-    matrix = np.stack([at_s, np.arange(400) % 2], axis=1).astype(np.float32)
-    rows = LabelledRows(matrix, np.arange(400) % 2.0, at_s, [{"c": "AB"[n % 2]} for n in range(400)], {"t/0": 9})
-    found = replace_set(chosen(None, None), rows=rows, signature=signature, parent=3, seed=5)
-    gated = Gated([], {}, np.full(200, 0.25), Span(50.0, 150.0, 180.0, 380.0), None, 40.0)
-    return Trained(found, gated, Fitted(None, "digest", {"auc": 0.7}, 330), results)
-
-
-def replace_set(found: Any, **changes: Any) -> Any:
-    return dataclasses.replace(found, **changes)
-
-
-def test_the_command_to_register_holds_all_that_is_known_of_a_version() -> None:
-    found = command_of(
-        ACCEPTED,
-        DEPLOYMENT,
-        trained(),
-        Published(PLACES[0], PLACES[1], PLACES[2], GOLDEN),
-        {"headrace": "0.1", "numpy": "2"},
-    )
-    half = {"rows": 100.0, "mean_score": 0.25}
-    assert {name: {k: v for k, v in figures.items() if k in half} for name, figures in found.slices.items()} == {
-        "c=A": half,
-        "c=B": half,
-    }
-    assert (found.slices["c=A"]["positive_share"], found.slices["c=B"]["positive_share"]) == (0.0, 1.0)
-    assert found.profile == {
-        "x": {"null_share": 0.0, "mean": 214.5, "std": pytest.approx(95.26, abs=0.01), "min": 50.0, "max": 379.0},
-        "c": {"null_share": 0.0},
-    }
-    lineage = Lineage(
-        {"t/0": 9},
-        50.0,
-        380.0,
-        "0.1",
-        DEPLOYMENT.digest,
-        5,
-        3,
-        {"headrace": "0.1", "numpy": "2"},
-        twin_to_s=150.0,
-        changed_at_s=40.0,
-    )
-    assert replace(found, slices={}, profile={}) == RegisterVersion(
-        deployment="d", model="d", place=PLACES[0], model_digest="digest", signature=trained().training_set.signature, output="binary", lineage=lineage,
-        metrics={"auc": 0.7}, gates=trained().gates, reason="drift: it drifted", trained_rows=330, rollout=True, onnx=PLACES[2],
-        waivers=ACCEPTED.waivers[:1], golden=GOLDEN, twin=PLACES[1],
-    )  # fmt: skip
-
-
-def test_a_version_that_is_not_decided_asks_for_no_rollout() -> None:
-    open_ = (result(CHAMPION, "INCONCLUSIVE"),)
-    published = Published(PLACES[0], PLACES[1], None, ())
-    of = replace(DEPLOYMENT, rollout=replace(DEPLOYMENT.rollout, policy="blue_green"))
-    asked = [
-        command_of(ACCEPTED, found, trained(open_), published, {"headrace": "0"}).rollout
-        for found in (of, replace(of, rollout=replace(of.rollout, policy="canary")))
-    ]
-    assert asked == [False, True]
-    waived = replace(ACCEPTED, waivers=(Waiver(CHAMPION, "ann", "r"),))
-    assert command_of(waived, of, trained(open_), published, {"headrace": "0"}).rollout
-
-
-class Known:
-    """A model that has seen some of the classes."""
-
-    classes_ = (0, 2)
-
-
-def test_the_places_of_classes_that_a_model_has_seen_are_registered() -> None:
-    found = trained()
-    of_three = replace_set(
-        found,
-        training_set=replace_set(found.training_set, target=Target("classes", ("a", "b", "c"))),
-        fitted=Fitted(Known(), "d", {}, 1),
-        gated=replace_set(found.gated, scores=np.full((200, 3), 1 / 3)),
-    )
-    command = command_of(ACCEPTED, DEPLOYMENT, of_three, Published(PLACES[0], PLACES[1], None, ()), {"headrace": "0"})
-    assert (command.output, command.classes, command.class_places) == ("classes", ("a", "b", "c"), (0, 2))
-
-
-def test_what_fits_into_no_record_says_why() -> None:
-    why = "the version's description takes 900,001 bytes, at most 900,000 fit into a record: a category has too many values"
-    assert (why_too_large(900_000), why_too_large(900_001)) == (None, why)
-
-
-def test_the_end_of_a_run_holds_what_came_of_it() -> None:
-    ending = endings.Ending("registered", "why")
-    fitted = Fitted(None, "digest", {}, 330)
-    whole = TrainingFinished("d", "run", "registered", "why", "digest", 330, 2.5, is_released=False)
-    assert endings.finished(ACCEPTED, ending, 2.5, is_released=False, fitted=fitted) == whole
-    assert endings.finished(ACCEPTED, ending, 2.5, is_released=True) == replace(
-        whole, model_digest="", trained_rows=0, is_released=True
-    )
-    released = "not switched to, gate a: PASS, why; `headrace rollout start d VERSION` releases it, and rollout=Canary(...) would compare it under traffic"
-    assert endings.registered(result("a", "PASS"), "d") == endings.Ending("registered", released)
-    assert endings.rejected(result("a", "FAIL")) == endings.Ending("rejected", "gate a: FAIL, why")
-
-
-# slices and windows
-
-
-def test_slices_are_of_the_first_three_categories_and_their_eight_most_frequent_values() -> None:
-    signature = Signature(tuple(ColumnPin(name, ("v",)) for name in "abcd"), "s")
-    inputs: list[dict[str, Any]] = [
-        {"a": f"v{n // 100}", "b": None if n < 100 else "w", "c": n % 9, "d": "v"} for n in range(1_000)
-    ]
-    found = slices_of(signature, NUMBER, inputs, np.full(1_000, 0.5), np.arange(1_000.0))
-    assert [name for name in found if name[0] == "a"] == [f"a=v{n}" for n in range(8)]
-    assert [name for name in found if name[0] == "b"] == ["b=w", "b=None"]
-    assert [name for name in found if name[0] in "cd"] == [f"c={n}" for n in range(8)]
-    assert {name: found["a=v0"][name] for name in ("rows", "mean_label", "mean_score")} == {
-        "rows": 100.0,
-        "mean_label": 49.5,
-        "mean_score": 0.5,
-    }
-    assert "positive_share" not in found["a=v0"]
-
-
-def test_a_window_has_closed_with_enough_labels_and_the_ones_after_it_wait() -> None:
-    at_s = np.repeat(np.arange(100, 110) * DAY, 10)
-    labels = np.zeros(100)
-    clock_s = 110 * DAY
-    assert closed_until(DEPLOYMENT, at_s, labels, clock_s) == 110 * DAY
-    assert closed_until(DEPLOYMENT, at_s, labels, clock_s + 1.0) == 110 * DAY
-    assert closed_until(DEPLOYMENT, at_s, np.where(at_s == 109 * DAY, math.nan, 0.0), clock_s) == 109 * DAY
-    week = replace(DEPLOYMENT, label=replace(DEPLOYMENT.label, horizon_s=7 * DAY))
-    assert closed_until(week, at_s, np.where(at_s == 105 * DAY, math.nan, 0.0), clock_s) == 105 * DAY
-    assert closed_until(week, at_s, np.where(at_s == 102 * DAY, math.nan, 0.0), clock_s) == 110 * DAY
-    gap = at_s != 106 * DAY
-    assert closed_until(week, at_s[gap], labels[gap], clock_s) == 110 * DAY
-    early = at_s < 105 * DAY
-    assert closed_until(week, at_s[early], labels[early], clock_s) == 110 * DAY
-    with pytest.raises(ValueError, match="deployment d declares no label"):
-        closed_until(replace(DEPLOYMENT, label=None), at_s, labels, clock_s)
