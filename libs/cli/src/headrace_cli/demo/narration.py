@@ -1,8 +1,11 @@
-"""Turns the facts on the log into sentences. `headrace.registry.under_way` decides when the replay must wait."""
+"""Shows the facts on the log as they come, in the sentences of the timeline. `headrace.registry.under_way` decides when the replay must wait."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
+from rich.markup import escape
 
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
@@ -29,6 +32,7 @@ from headrace.events.training import (
     TrainingProgressed,
 )
 from headrace.events.verdicts import Evidence, evidence_text
+from headrace.evidence.steps import sentence, state_of
 from headrace.log.codec import Message
 from headrace.registry.under_way import Holding
 from headrace_cli.terminal.render import instant
@@ -70,108 +74,65 @@ class Narration:
             self._report(f"[dim]{instant(message.envelope.time_s)[:16]}[/]  {line}")
 
     def _line(self, event: Any) -> str | None:
+        self._note(event)
+        if not self._is_new(event):
+            return None
+        # NB: the evidence has lines of its own here.
+        evidence = getattr(event, "evidence", ())
+        words = sentence(msgspec.structs.replace(event, evidence=()) if evidence else event)
+        colour = "bold green" if isinstance(event, AliasMoved) else _COLOURS[state_of(event)]
+        line = f"[{colour}]{escape(words)}[/]{_why(evidence)}"
+        return f"{line} - [dim]the replay waits[/]" if isinstance(event, RetrainRequested) else line
+
+    def _note(self, event: Any) -> None:
+        """Keep what the acts of the demo ask for."""
         match event:
             case WindowClosed():
                 self.windows.append(event)
-                return None
-            case RetrainRequested():
-                by = "the system asks" if event.by == "monitor" else f"{event.by} asks"
-                return f"[yellow]{by} for a new version[/] ({event.cause}): {event.reason} - [dim]the replay waits[/]"
-            case RetrainAccepted():
-                return "trainer: accepted"
-            case RetrainCoalesced():
-                return "trainer: joined to the current run"
             case RetrainRefused():
                 self.refusals.append(f"the trainer refused: {event.reason}")
-                return f"[red]trainer: refused[/]: {event.reason}"
+            case CommandRefused():
+                self.refusals.append(f"the registry refused: {event.reason}")
+            case TrainingFinished():
+                self.stage = ""
+                if event.outcome != "registered":
+                    self.refusals.append(f"training ended, {event.outcome}: {event.reason}")
+                elif not event.is_released:
+                    self.refusals.append(f"the version was registered and {event.reason}")
+            case RolloutAdvanced(step=step) if step != "switched":
+                # From here on traffic moves it.
+                self.begun.add(event.version)
+            case RolloutCompleted() | RolloutAborted() | RolledBack():
+                self.ended.add(event.version)
+
+    def _is_new(self, event: Any) -> bool:
+        """Whether an event has a line, and remember it: of a switch only the new champion, each step of a rollout or run once."""
+        match event:
             case TrainingProgressed():
                 is_new = event.stage != self.stage.partition(" ")[0]
                 self.stage = f"{event.stage} {event.share:.0%} {event.detail}"
-                return f"trainer: {event.stage}, {event.detail}" if event.detail and is_new else None
-            case GateJudged(result=result):
-                colour = "green" if result.verdict == "PASS" else "yellow"
-                return f"gate {result.gate}: [{colour}]{result.verdict}[/], {result.detail}"
-            case TrainingFinished():
-                return self._finished(event)
-            case _:
-                return self._of_registry(event)
-
-    def _finished(self, event: TrainingFinished) -> str:
-        self.stage = ""
-        if event.outcome == "registered" and not event.is_released:
-            self.refusals.append(f"the version was registered and {event.reason}")
-            return f"[yellow]trainer: registered, and {event.reason}[/]"
-        if event.outcome == "registered":
-            return f"trainer: trained on {event.trained_rows:,} rows in {event.took_s:.1f} s, digest {event.model_digest[:12]}"
-        self.refusals.append(f"training ended, {event.outcome}: {event.reason}")
-        return f"[red]trainer: {event.outcome}[/]: {event.reason}"
-
-    def _of_registry(self, event: Any) -> str | None:
-        match event:
-            case VersionRegistered():
-                return f"registry: version {event.version} registered, being warmed on every inference instance"
-            case AliasMoved(alias="champion"):
-                was = "the prior" if event.was is None else f"version {event.was}"
-                return f"[bold green]version {event.version} is champion[/] in place of {was}"
-            case RolloutStarted() | RolloutAdvanced() | RolloutPaused() | RolloutResumed() | ApprovalAwaited():
-                return self._of_rollout(event)
-            case RolloutCompleted() | RolloutAborted() | RolledBack():
-                return self._ended(event)
-            case RolloutQueued():
-                return f"registry: version {event.version} waits: {event.reason}"
-            case CommandRefused():
-                self.refusals.append(f"the registry refused: {event.reason}")
-                return f"[red]registry: {type(event).__name__}[/]: {event.reason}"
-            case FindingOpened():
-                return f"[bold red]finding[/] ({event.kind}): {event.summary}"
-            case FindingResolved():
-                return f"[green]resolved[/] ({event.kind}): {event.reason}"
-            case _:
-                return None
-
-    def _of_rollout(self, event: Any) -> str | None:
-        match event:
-            case RolloutStarted(policy="blue_green"):
-                return None
+                return bool(event.detail) and is_new
+            case AliasMoved():
+                return event.alias == "champion"
             case RolloutStarted():
-                return f"registry: {event.policy} of version {event.version} begins, version {event.control} is its control"
+                return event.policy != "blue_green"
             case RolloutAdvanced(step="switched"):
-                return None
+                return False
             case RolloutAdvanced():
-                # From here on traffic moves it. A step is published again when its clock is known.
-                self.begun.add(event.version)
+                # NB: a step is published again when its clock is known.
                 before, self._step = self._step, (event.version, event.step, event.share)
-                if before == self._step:
-                    return None
-                return f"[bold]version {event.version}: {_STEPS.get(event.step, event.step)}[/]{_share(event)}{_why(event.evidence)}"
-            case RolloutPaused():
-                return f"[yellow]version {event.version}: paused[/]: {event.reason}"
-            case ApprovalAwaited():
-                return f"[yellow]version {event.version}: waits for a person[/]: {event.reason}"
-            case RolloutResumed():
-                return f"version {event.version}: continues, {event.reason}"
-            case _:
-                return None
-
-    def _ended(self, event: Any) -> str | None:
-        self.ended.add(event.version)
-        match event:
+                return before != self._step
             case RolloutCompleted():
-                return (
-                    f"rollout of version {event.version} is complete{_why(event.evidence)}" if event.evidence else None
-                )
-            case RolledBack():
-                return f"[bold red]version {event.version} is rolled back to {event.to}[/]: {event.reason}{_why(event.evidence)}"
-            case _:
-                what = "rolled back" if event.harmful else "aborted"
-                return f"[bold red]version {event.version} is {what}[/]: {event.reason}{_why(event.evidence)}"
+                return bool(event.evidence)
+        return isinstance(event, _TOLD)
 
 
-_STEPS = {"shadowing": "shadows, scores every request and answers none", "canary": "answers", "testing": "is tested on"}
-
-
-def _share(event: RolloutAdvanced) -> str:
-    return f" {event.share:.0%} of units" if event.share else ""
+_TOLD = (
+    FindingOpened, FindingResolved, RetrainRequested, RetrainAccepted, RetrainCoalesced, RetrainRefused, GateJudged,
+    TrainingFinished, VersionRegistered, RolloutQueued, RolloutPaused, RolloutResumed, ApprovalAwaited, RolloutAborted,
+    RolledBack, CommandRefused,
+)  # fmt: skip
+_COLOURS = {"ok": "default", "unknown": "yellow", "attention": "bold yellow", "page": "bold red"}
 
 
 def _why(evidence: Iterable[Evidence]) -> str:
@@ -180,7 +141,7 @@ def _why(evidence: Iterable[Evidence]) -> str:
     lines = [_measured(one) for one in evidence if one.metric not in passed]
     if passed:
         lines.append(f"guardrails PASS: {', '.join(passed)}")
-    return "".join(f"\n                  [dim]{line}[/]" for line in lines)
+    return "".join(f"\n                  [dim]{escape(line)}[/]" for line in lines)
 
 
 def _measured(one: Evidence) -> str:
