@@ -1,5 +1,6 @@
 """One link of a chain of causes, in words."""
 
+from headrace.events.monitor import WindowClosed
 from headrace.events.registry import RollBack, RolledBack, RolloutAborted, Route
 from headrace.evidence.causes import cause_of, plain_words
 from headrace.log.codec import Message
@@ -32,3 +33,10 @@ def test_a_route_is_said_by_its_shares_and_its_reason() -> None:
         == "version 2 95%, version 3 5%: a canary"
     )
     assert plain_words(Route("d", {}, "s", 1, reason="deleted")) == "no version: deleted"
+
+
+def test_a_window_says_how_much_it_saw() -> None:
+    window = WindowClosed("d", 0.0, 3600.0, 1_200, 900, 0.5, "PASS")
+    cause = cause_of(Message(Record("t", 0, 0, b"d", b""), Envelope("a", "", "monitor", 3600.0), window))
+    words = "window to 1970-01-01T01:00:00Z: PASS, 1,200 requests, 900 with their outcome"
+    assert (cause.what, cause.summary) == ("window.closed", words)

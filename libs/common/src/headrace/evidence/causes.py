@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 
 from headrace.events import type_name
+from headrace.events.monitor import WindowClosed
 from headrace.events.registry import Route, RouteChanged
 from headrace.events.verdicts import VerdictGiven
 from headrace.evidence.steps import State, found_by, sentence, state_of
 from headrace.log.codec import Message
+from headrace.log.envelope import format_instant
 
 # The topics of causes: those of the control plane, and of the monitor.
 CAUSES = (
@@ -47,6 +49,9 @@ def _words(message: Message) -> str:
             return plain_words(event)
         case VerdictGiven():
             return f"{plain_words(event)}, by {message.envelope.source}{found_by(event.evidence)}"
+        case WindowClosed():
+            counts = f"{event.requests:,} requests, {event.labelled:,} with their outcome"
+            return f"window to {format_instant(int(event.to_s))}: {event.verdict}, {counts}"
     return sentence(event) or plain_words(event)
 
 
