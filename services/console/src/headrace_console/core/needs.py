@@ -20,11 +20,11 @@ from headrace.events.alerts import AlertChanged, SilenceSet
 from headrace.hosting.alerts import OF_FINDINGS, runbook_of
 from headrace.log.envelope import parse_instant
 from headrace.registry.state import PAUSED, UNJUDGED
-from headrace_console.core import services
 from headrace_console.core.acts import awaited, rollout_offers
 from headrace_console.core.alerts import about_of, mark_of, silence_offer, unsilence_offer, words_of
 from headrace_console.core.documents import Need
 from headrace_console.core.links import deployment_link, finding_link, version_link
+from headrace_console.core.reports import FRESH_S
 from headrace_console.core.world import World
 
 PAGE, STOPPED, APPROVAL, ROLLOUT, WARNING, FINDING, SERVICE, SILENCED = range(8)
@@ -185,13 +185,11 @@ def _services(world: World, now_s: float) -> Iterator[Line]:
         if alert.labels.get("alertname") in ("ServiceDown", "MonitorDown")
     }
     for key, found in world.reports.shown(now_s).items():
-        silent_s = now_s - found.seen_s
-        mark, word = services.state_of(found.report, silent_s)
-        is_well = found.report.ready and word != "silent"
-        if mark == "ok" or is_well or found.report.service in down:
+        is_silent = now_s - found.seen_s > FRESH_S
+        if (found.report.ready and not is_silent) or found.report.service in down:
             continue
-        title = f"{found.report.instance} is {word if word == 'silent' else 'not ready'}"
-        detail = "" if word == "silent" else word
+        title = f"{found.report.instance} is {'silent' if is_silent else 'not ready'}"
+        detail = "" if is_silent else found.report.reason
         yield (
             f"service/{key}",
             Need(

@@ -30,7 +30,6 @@ class Reports:
 
     def __init__(self) -> None:
         self.instances: dict[str, Instance] = {}
-        self.dead_lettered: dict[str, int] = {}
 
     def take(self, report: HealthReported, seen_s: float) -> HealthReported | None:
         """Take a report. Returns the one before it of the same process, None for none."""
