@@ -3,12 +3,13 @@
 import msgspec
 
 from headrace.events.ops import HealthReported, PartitionStopped
+from headrace.hosting.faults import one_line
 from headrace.hosting.stops import way_on
 from headrace.log.codec import Message
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record
 from headrace.log.topics import Topics
-from headrace_cli.evidence.status import local_rows, one_line, service_rows, stopped_line
+from headrace_cli.evidence.status import local_rows, service_rows, stopped_line
 
 
 def _message(report: HealthReported, age_s: float) -> Message:

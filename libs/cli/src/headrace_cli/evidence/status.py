@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.events.ops import HealthReported, PartitionStopped
 from headrace.events.registry import Route
+from headrace.hosting.faults import faults_of, one_line
 from headrace.hosting.stops import STOPPED, read_stops, way_on
 from headrace.log.codec import Message
 from headrace.log.port import TopicPartition
@@ -23,9 +24,7 @@ from headrace_cli.session import Session, plain
 FRESH_S = 5.0
 # An instance that has been silent for longer, and that no supervisor here knows, has ended.
 FORGOTTEN_S = 600.0
-_ONE_LINE = 200
 _MOST_IGNORED = 5
-_UNDONE = {1: "shadows do not score", 2: "the baseline is not asked"}
 
 
 async def services(session: Session, local: Local) -> list[dict[str, Any]]:
@@ -128,17 +127,7 @@ def _reasons(report: HealthReported) -> list[str]:
     return [
         *_not_ready(report),
         *([one_line(f"queued for loading: {', '.join(report.in_line)}")] if report.in_line else []),
-        *(f"breaker of {place} {one_line(text)}" for place, text in sorted(report.breakers.items())),
-        *(
-            f"{name} sheds load: {_UNDONE.get(level, 'requests are refused')}"
-            for name, level in sorted(report.overload.items())
-        ),
-        *(f"{name} is degraded: {one_line(why)}" for name, why in sorted(report.degraded.items())),
-        *(
-            f"{count} {'call' if count == 1 else 'calls'} of {place} will not return and may use a core each: a restart ends them"
-            for place, count in sorted(report.hung_calls.items())
-        ),
-        *(_over_bound(report)),
+        *faults_of(report),
     ]
 
 
@@ -148,22 +137,6 @@ def _not_ready(report: HealthReported) -> list[str]:
     if places and len(places) == len(report.failing):
         return [f"{place} is stopped" for place in places]
     return [one_line(report.reason)] if report.reason else []
-
-
-def _over_bound(report: HealthReported) -> list[str]:
-    limits = report.state_limits
-    over = [(name, size) for name, size in sorted(report.state_bytes.items()) if size > limits.get(name, size)]
-    return [f"state {name} holds {size:,} bytes, over its bound of {limits[name]:,}" for name, size in over]
-
-
-def one_line(text: str, most: int = _ONE_LINE) -> str:
-    """The first line of a text, shortened if it is long, to fit into a cell.
-
-    >>> one_line("could not convert\\n\\nSee the documentation: ...")
-    'could not convert'
-    """
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return first if len(first) <= most else f"{first[: most - 4].rstrip()} ..."
 
 
 def local_rows(state: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from headrace.events.ops import HealthReported
+from headrace.hosting.faults import faults_of
 from headrace_console.core.documents import Edge, Mark, ServiceRow, Services
 from headrace_console.core.reports import FRESH_S, Instance, Reports
 
@@ -63,9 +64,7 @@ def state_of(report: HealthReported, silent_s: float) -> tuple[Mark, str]:
     if not report.ready:
         return "attention", report.reason or "not ready"
     notes = [
-        *(f"breaker of {place} {text}" for place, text in sorted(report.breakers.items())),
-        *(f"{name} sheds load" for name in sorted(report.overload)),
-        *(f"{name} is degraded: {why}" for name, why in sorted(report.degraded.items())),
+        *faults_of(report),
         *(f"cannot load {name} now: {failed.reason}" for name, failed in sorted(report.failed_loads.items())),
         *(f"rejected {name}: {why}" for name, why in sorted(report.rejected.items())),
     ]
