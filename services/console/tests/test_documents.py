@@ -316,3 +316,10 @@ def test_a_feature_service_that_began_again_does_not_know_the_newest_event(
         known.report("inference", applied=applied)
     row = known.document("features")["sources"]["p/landings"]
     assert (row["newest_event_s"], row["newest_word"]) == (None, word)
+
+
+def test_calls_that_do_not_return_are_seen_though_the_instance_is_ready() -> None:
+    rows = Known().report("inference", hung_calls={"delay/3": 2}).document("services")["instances"]
+    row = rows["inference/inference-1"]
+    words = "2 calls of delay/3 will not return and may use a core each: a restart ends them"
+    assert (row["mark"], row["word"]) == ("attention", words)
