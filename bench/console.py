@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from bench.broker import own_broker
-from bench.measure import ForeignLoad, Row, Series, compare, progress
+from bench.measure import ForeignLoad, Row, below, progress
 from headrace.events.definition import RolloutDefinition
 from headrace.events.monitor import VersionQuality, WindowClosed
 from headrace.events.ops import DeploymentTraffic, HealthReported
@@ -73,16 +73,9 @@ async def _rows(settings: Settings, folder: Path) -> list[Row]:
             await log.stop()
     progress(f"console: {sent:,} events for pages")
     return [
-        _row("processor", "share of a core", share, "under .15", 0.15, foreign),
-        _row("memory", "MiB resident", held_mib, "under 300", 300.0, foreign),
+        below("console.processor", "share of a core", [share], "under .15", 0.15, foreign.share),
+        below("console.memory", "MiB resident", [held_mib], "under 300", 300.0, foreign.share),
     ]
-
-
-def _row(name: str, unit: str, value: float, demanded: str, most: float, foreign: ForeignLoad) -> Row:
-    series = Series([value])
-    return compare(
-        f"console.{name}", unit, series, demanded=demanded, meets=lambda ours, _: ours < most, foreign=foreign.share
-    )
 
 
 async def _measured(load: "_Load", producer: Producer, process: psutil.Process, url: str) -> tuple[float, float, int]:

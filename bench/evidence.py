@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from bench.broker import own_broker
-from bench.measure import ForeignLoad, Row, Series, compare, progress
+from bench.measure import ForeignLoad, Row, below, progress
 from headrace.errors import Retryable
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import ModelVersion, Route, RouteChanged
@@ -55,23 +55,19 @@ async def _rows(settings: Settings, folder: Path) -> list[Row]:
         finally:
             await log.stop()
     return [
-        _row("index built", "s", [built], "under 120 s for 2,000,000 records", 120.0, load),
-        _row("index", "us of CPU per record", [cpu_us], "under 45", 45.0, load),
-        _row("index follows", "share of a core", [share], f"under .1 at {A_SECOND:,} decisions/s", 0.1, load),
-        _row("explain, no index yet", "s", cold, "under 120 s", 120.0, load),
-        _row("explain", "s", warm, "under 2 s", 2.0, load),
+        below("evidence.index built", "s", [built], "under 120 s for 2,000,000 records", 120.0, load.share),
+        below("evidence.index", "us of CPU per record", [cpu_us], "under 45", 45.0, load.share),
+        below(
+            "evidence.index follows",
+            "share of a core",
+            [share],
+            f"under .1 at {A_SECOND:,} decisions/s",
+            0.1,
+            load.share,
+        ),
+        below("evidence.explain, no index yet", "s", cold, "under 120 s", 120.0, load.share),
+        below("evidence.explain", "s", warm, "under 2 s", 2.0, load.share),
     ]
-
-
-def _row(name: str, unit: str, values: list[float], demanded: str, most: float, load: ForeignLoad) -> Row:
-    return compare(
-        f"evidence.{name}",
-        unit,
-        Series(values),
-        demanded=demanded,
-        meets=lambda ours, _: ours < most,
-        foreign=load.share,
-    )
 
 
 async def _fill(log: Log, topics: Topics) -> None:

@@ -79,6 +79,12 @@ def compare(
     )
 
 
+def below(name: str, unit: str, values: Sequence[float], demanded: str, most: float, foreign: float) -> Row:
+    """A row without a peer, whose median must lie below `most`."""
+    ours = Series(list(values))
+    return compare(name, unit, ours, demanded=demanded, meets=lambda found, _: found < most, foreign=foreign)
+
+
 class ForeignLoad:
     """The share of the machine's processor time, between begin and end, that neither we nor our children used."""
 
