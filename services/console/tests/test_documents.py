@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from services.console.tests.known import DAY_S, NOW_S, Known
+from services.console.tests.known import DAY_S, LABEL, NOW_S, Known
 
 from headrace.events.definition import RolloutDefinition
 from headrace.events.monitor import VersionQuality
@@ -23,8 +23,20 @@ from headrace.events.registry import (
 from headrace.events.training import RetrainRequested, TrainingProgressed
 from headrace.events.verdicts import Evidence, VerdictGiven
 from headrace.log.topics import Topics
-from headrace.project import FeatureView, Mean, Project, Source
+from headrace.project import (
+    Binary,
+    Deployment,
+    FeatureView,
+    Mean,
+    Multiclass,
+    Number,
+    PageHinkley,
+    Project,
+    Regression,
+    Source,
+)
 from headrace.project.compile import compile_project
+from headrace.project.labels import why_not_outcome
 from headrace.testing.history import History
 from headrace.testing.registry import version_of
 from headrace_console.adapters.following import seen_of
@@ -323,3 +335,35 @@ def test_calls_that_do_not_return_are_seen_though_the_instance_is_ready() -> Non
     row = rows["inference/inference-1"]
     words = "2 calls of delay/3 will not return and may use a core each: a restart ends them"
     assert (row["mark"], row["word"]) == ("attention", words)
+
+
+@pytest.mark.parametrize(
+    ("label", "example"),
+    [
+        (Binary("late", "24h"), 1),
+        (Binary("late", "24h", classes=("no", "yes <i>")), "yes <i>"),
+        (Multiclass("kind", ("a cat", "a <b>dog</b>"), "24h"), "a <b>dog</b>"),
+        (Regression("cents", 100, 500, "24h"), 300.0),
+    ],
+)
+def test_an_example_of_an_outcome_is_a_label_that_the_deployment_takes(label: Any, example: Any) -> None:
+    known = Known(Deployment("d", unit="flight", inputs=[Number("miles")], label=label))
+    assert known.document("deployment/d")["label_example"] == example
+    definition = known.world.definition("d")
+    assert definition is not None
+    assert why_not_outcome("d", definition, example) is None
+
+
+def test_without_a_label_no_drift_is_not_claimed() -> None:
+    watched = Deployment("d", unit="flight", inputs=[Number("miles")], label=LABEL, monitoring=[PageHinkley()])
+    known = Known(watched).champion().window(labelled=0, qualities=())
+    row = known.document("deployment/d")["row"]
+    assert (row["drift"], row["drift_word"]) == ("unknown", "no labels yet")
+    row = known.window(1).document("deployment/d")["row"]
+    assert (row["drift"], row["drift_word"]) == ("ok", "none")
+    row = known.finding(kind="labels").document("deployment/d")["row"]
+    assert (row["drift"], row["drift_word"], row["drift_link"]) == (
+        "unknown",
+        "too few labels",
+        "/deployments/d/findings/f1",
+    )

@@ -138,3 +138,26 @@ def test_the_steps_of_a_policy(policy: str, shares: tuple, shadow_first_s: float
 def test_the_current_step_follows_the_share() -> None:
     places = [at_of(known(*facts).world.releases.entry("d").rollout, (0.05, 0.25, 1.0), "") for facts in ((), (STEP,))]
     assert places == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "needs"),
+    [
+        (replace(ERRORS, verdict="INCONCLUSIVE"), VERDICT, "more requests"),
+        (Evidence("ranking", "label", "UNMEASURED", 0.1, 0.15, "", 80), VERDICT, "more labels"),
+        (Evidence("level", "label", "UNMEASURED"), replace(VERDICT, cycles=2), "14 cycles, 2"),
+        (Evidence("level", "label", "UNMEASURED"), replace(VERDICT, cycles=0, unlabelled=True), ""),
+        (replace(LEVEL, verdict="FAIL"), replace(VERDICT, cycles=2), ""),
+    ],
+)
+def test_what_is_not_judged_yet_needs_more_unless_nothing_can_come(
+    evidence: Evidence, verdict: VerdictGiven, needs: str
+) -> None:
+    found = known(STEP).take("monitor.verdicts", replace(verdict, evidence=(evidence,)))
+    assert found.document("deployment/d")["rollout"]["evidence"][evidence.metric]["needs"] == needs
+
+
+def test_a_rollout_that_is_over_needs_nothing() -> None:
+    short = replace(VERDICT, evidence=(Evidence("level", "label", "UNMEASURED"),), cycles=2)
+    found = known(STEP).take("monitor.verdicts", short).facts(RolloutAborted("d", "r1", 2, "enough"))
+    assert found.document("deployment/d")["rollout"]["evidence"]["level"]["needs"] == ""

@@ -12,3 +12,6 @@ declare module "node:assert/strict" {
   };
   export default assert;
 }
+declare module "node:child_process" {
+  export function execFileSync(command: string, words: string[], options: { encoding: "utf8" }): string;
+}

@@ -88,7 +88,7 @@ export interface DecisionView {
   why: (TimelineStep)[];
 }
 
-/** A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`. `degraded`: why a fallback answers. `training`: what a run is doing now. Both are "" otherwise. */
+/** A deployment. `no_labels`: True while no window has an outcome; `label_example`: one that would be taken. `reason`: of the route, with its `place`. `degraded`: why a fallback answers. `training`: what a run is doing now. Both are "" otherwise. */
 export interface Deployment {
   row: DeploymentRow;
   unit: string;
@@ -100,6 +100,7 @@ export interface Deployment {
   reason: string;
   place: string;
   no_labels: boolean;
+  label_example: number | string | null;
   rollout: RolloutView | null;
   versions: Record<string, VersionRow>;
   findings: Record<string, FindingRow>;

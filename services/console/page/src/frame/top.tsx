@@ -55,7 +55,7 @@ function StateLine(): JSX.Element {
   }
   return (
     <p class="state-line">
-      <a href="/"><State mark={isOld ? "unknown" : mark} word={isOld ? "not known now" : word} /></a> <AsOf held={now} /> {now.as_of_s.value != null && <span class="soft">UTC</span>}
+      <a href="/"><State mark={isOld ? "unknown" : mark} word={isOld ? "not known now" : word} /></a> <span class="at"><AsOf held={now} /> {now.as_of_s.value != null && <span class="soft">UTC</span>}</span>
       {event_at_s != null && <span class="soft event-now"><EventTime at_s={event_at_s} label /></span>}
     </p>
   );

@@ -10,7 +10,7 @@ import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
-import { count, figure, limit, milliseconds, percent, rate, UNKNOWN } from "../values/numbers";
+import { count, figure, limit, milliseconds, percent, rate, UNKNOWN, words } from "../values/numbers";
 import type { Mark } from "../values/marks";
 import { Heading } from "./heading";
 import { NoLabels } from "./no_labels";
@@ -37,6 +37,7 @@ function Parts({ name, held }: { name: string; held: Held<Deployment> }): JSX.El
   const degraded = useComputed(() => held.value.value?.degraded).value;
   const training = useComputed(() => held.value.value?.training).value;
   const noLabels = useComputed(() => held.value.value?.no_labels && held.value.value.label).value;
+  const example = useComputed(() => held.value.value?.label_example ?? 1).value;
   const unit = useComputed(() => held.value.value?.unit ?? "").value;
   const hasRollout = useComputed(() => held.value.value?.rollout != null).value;
   return (
@@ -46,7 +47,7 @@ function Parts({ name, held }: { name: string; held: Held<Deployment> }): JSX.El
       <Figures held={held} />
       {hasRollout && <Rollout name={name} held={held} />}
       <Route name={name} held={held} />
-      {noLabels && <NoLabels name={name} label={noLabels} unit={unit} />}
+      {noLabels && <NoLabels name={name} label={noLabels} unit={unit} example={example} />}
       <Charts name={name} />
       <Versions name={name} held={held} />
       <Findings held={held} />
@@ -106,13 +107,13 @@ const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "stage", head: "stage", cell: (row) => stageOf(row) },
   { key: "gates", head: "gates", cell: (row) => <Gates row={row} /> },
   { key: "metrics", head: "on held-out rows", cell: (row) => <HeldOut metrics={row.metrics} most={3} /> },
-  { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.trained_rows) },
+  { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.trained_rows || null) },
   { key: "registered", head: "registered (event time)", cell: (row) => <EventTime at_s={row.registered_at_s} /> },
   { key: "by", head: "by", cell: (row) => <>{row.by}{row.approved_by && <span class="soft">, approved by {row.approved_by}</span>}{row.reason && <span class="soft detail">{row.reason}</span>}</> },
 ];
 
 /** The stage, and the aliases that say more: `retired, previous`. */
-export const stageOf = (row: VersionRow): string => [row.stage.replaceAll("_", " "), ...row.aliases.filter((alias) => alias !== row.stage)].join(", ");
+export const stageOf = (row: VersionRow): string => [words(row.stage), ...row.aliases.filter((alias) => alias !== row.stage)].join(", ");
 
 /** Metrics on rows that training did not see. */
 export function HeldOut({ metrics, most }: { metrics: Record<string, number>; most?: number }): JSX.Element {

@@ -13,7 +13,7 @@ import { Spark } from "../parts/spark";
 import { State } from "../parts/state";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
-import { figure, limit as limitOf, milliseconds, percent, rate, UNKNOWN } from "../values/numbers";
+import { figure, limit as limitOf, milliseconds, percent, rate, UNKNOWN, words } from "../values/numbers";
 import { matches, ordered, sortOf } from "../values/order";
 import { href } from "../values/routes";
 
@@ -135,7 +135,7 @@ function Rollout({ row }: { row: DeploymentRow }): JSX.Element {
   if (!rollout) return <span class="soft">{UNKNOWN}</span>;
   return (
     <>
-      <State mark={rollout.mark} isQuiet /> <a href={href.deployment(row.name)}>{rollout.policy} v{rollout.version}</a> {rollout.share > 0 && <Bar share={rollout.share} />} <span class="soft">{rollout.share > 0 && percent(rollout.share)} {rollout.state !== rollout.policy && rollout.state}</span>
+      <State mark={rollout.mark} isQuiet /> <a href={href.deployment(row.name)}>{words(rollout.policy)} v{rollout.version}</a> {rollout.share > 0 && <Bar share={rollout.share} />} <span class="soft">{rollout.share > 0 && percent(rollout.share)} {rollout.state !== rollout.policy && words(rollout.state)}</span>
     </>
   );
 }

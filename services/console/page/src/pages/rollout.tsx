@@ -11,7 +11,7 @@ import { Panel } from "../parts/panel";
 import { State, Verdict } from "../parts/state";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
-import { count, figure, limit, percent, things } from "../values/numbers";
+import { count, figure, limit, percent, things, UNKNOWN, words } from "../values/numbers";
 
 export function Rollout({ name, held }: { name: string; held: Held<Deployment> }): JSX.Element {
   const view = useComputed(() => held.value.value?.rollout).value;
@@ -24,7 +24,7 @@ export function Rollout({ name, held }: { name: string; held: Held<Deployment> }
   const m = useComputed(() => rest.value.length).value;
   const row = (id: string): EvidenceRow | undefined => held.value.value?.rollout?.evidence[id];
   if (!view) return <></>;
-  const title = <>Rollout of <VersionName deployment={name} version={view.version} /> <span class="soft">({view.policy}{view.control != null && <>, against v{view.control}</>})</span></>;
+  const title = <>Rollout of <VersionName deployment={name} version={view.version} /> <span class="soft">({words(view.policy)}{view.control != null && <>, against v{view.control}</>})</span></>;
   return (
     <Panel title={title} held={held} id="rollout" beside={<Offers offers={view.offers} />}>
       <Steps view={view} />
@@ -90,10 +90,10 @@ function byVerdict(held: Held<Deployment>): (a: string, b: string) => number {
 }
 
 const EVIDENCE: readonly Column<EvidenceRow>[] = [
-  { key: "metric", head: "evidence", cell: (row) => <>{row.metric}{row.is_dry_run && <span class="soft"> (dry run: decides nothing)</span>}</> },
+  { key: "metric", head: "evidence", cell: (row) => <>{words(row.metric)}{row.is_dry_run && <span class="soft"> (dry run: decides nothing)</span>}</> },
   { key: "measured", head: "now", isNumber: true, cell: (row) => <span class="figure">{figure(row.measured)}</span> },
   { key: "limit", head: "limit", isNumber: true, cell: (row) => (row.limit == null ? <span class="soft">none</span> : limit(row.limit)) },
-  { key: "needs", head: "needs", cell: (row) => row.needs || <span class="soft">nothing more</span> },
-  { key: "n", head: "from", isNumber: true, cell: (row) => <>{count(row.rows)} <span class="soft">rows, {things(row.blocks, "block")}</span></> },
+  { key: "needs", head: "needs", cell: (row) => row.needs || <span class="soft">{row.verdict === "PASS" || row.verdict === "FAIL" ? "nothing more" : UNKNOWN}</span> },
+  { key: "n", head: "from", isNumber: true, cell: (row) => <>{count(row.rows)} <span class="soft">{row.rows === 1 ? "row" : "rows"}{row.blocks > 0 && `, ${things(row.blocks, "block")}`}</span></> },
   { key: "verdict", head: "says", cell: (row) => <><Verdict verdict={row.verdict} />{row.bound && <span> {row.bound}</span>}{row.detail && <span class="soft detail">{row.detail}</span>}</> },
 ];

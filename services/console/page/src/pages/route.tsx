@@ -7,7 +7,7 @@ import { Place } from "../parts/copy";
 import { Panel } from "../parts/panel";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
-import { percent } from "../values/numbers";
+import { percent, words } from "../values/numbers";
 import { Bar } from "./now";
 
 export function Route({ name, held }: { name: string; held: Held<Deployment> }): JSX.Element {
@@ -35,5 +35,5 @@ const columns = (name: string): readonly Column<RouteShare>[] => [
   { key: "version", head: "version", cell: (row) => <VersionName deployment={name} version={row.version} /> },
   { key: "share", head: "share", isNumber: true, cell: (row) => <><Bar share={row.share} /> <span class="figure">{percent(row.share)}</span></> },
   { key: "roles", head: "role", cell: (row) => row.roles.join(", ") },
-  { key: "state", head: "state", cell: (row) => row.state },
+  { key: "state", head: "state", cell: (row) => words(row.state) },
 ];

@@ -67,7 +67,7 @@ function What({ value }: { value: Version }): JSX.Element {
         row.approved_by && ["approved by", row.approved_by],
         value.owner && ["owner", value.owner],
         row.reason && ["why", row.reason],
-        ["trained on", things(row.trained_rows, "row")],
+        row.trained_rows > 0 && ["trained on", things(row.trained_rows, "row")],
         ["on held-out rows", <HeldOut metrics={row.metrics} />],
         ["artifact", <>{value.format}, {bytes(value.size_bytes)}, <Id id={value.artifact_digest} /></>],
         ["model", <Id id={value.model_digest} />],

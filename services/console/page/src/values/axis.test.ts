@@ -37,7 +37,7 @@ test("minutes without a report are a gap in the traffic, and fallbacks are a lin
   };
   const drawn = trafficLines(series({ traffic }), ALL);
   assert.deepEqual(drawn.x, [0, 60, 600]);
-  assert.deepEqual(drawn.lines.map((line) => [line.label, line.values]), [["v2", [1, null, 1]], ["fell back", [0, null, 1]]]);
+  assert.deepEqual(drawn.lines.map((line) => [line.label, line.values]), [["v2", [1, null, 1]], ["fell back", [0, null, 0.5]], ["not answered", [0, null, 0.5]]]);
 });
 
 test("hours of traffic are rates too, and stand beside minutes without a gap", () => {

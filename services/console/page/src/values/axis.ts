@@ -76,23 +76,28 @@ function reported(series: Series, range: Range): number[] {
 /** Of a count in a point of traffic, per second. */
 const perSecond = (n: number, point: TrafficPoint): number => n / (point.width_s || MINUTE);
 
-/** Answers per second by version, and those that no model gave. */
+/** Answers per second by version, those of the fallback, and requests that got none. */
 export function trafficLines(series: Series, range: Range): Drawn {
   const x = reported(series, range);
   const points = x.map((at) => series.traffic[at]);
-  const versions = shownVersions(points.flatMap((point) => Object.keys(point?.versions ?? {}))).slice(-(MOST_LINES - 1));
+  const versions = shownVersions(points.flatMap((point) => Object.keys(point?.versions ?? {}))).slice(-(MOST_LINES - 2));
   const lines: Line[] = versions.map((version) => ({
     label: `v${version}`, version, values: points.map((point) => (point ? perSecond(point.versions[version] ?? 0, point) : null)),
   }));
-  const fell = points.map((point) => (point ? perSecond(fellBack(point.outcomes), point) : null));
-  if (fell.some((value) => value)) lines.push({ label: "fell back", version: null, values: fell, isDashed: true });
+  for (const [label, is] of OTHERS) {
+    const values = points.map((point) => (point ? perSecond(sum(point.outcomes, is), point) : null));
+    if (values.some(Boolean)) lines.push({ label, version: null, values, isDashed: true });
+  }
   return { x, lines };
 }
 
-/** Answers of a step of the fallback, and requests that got none. */
-export function fellBack(outcomes: Record<string, number>): number {
-  return Object.entries(outcomes).reduce((sum, [outcome, n]) => (outcome.startsWith("served") ? sum : sum + n), 0);
-}
+// An invalid request is no answer of the fallback: its sender made a mistake.
+const isFallback = (outcome: string): boolean => outcome.startsWith("fell_back");
+const OTHERS: readonly [string, (outcome: string) => boolean][] = [["fell back", isFallback], ["not answered", (outcome) => outcome !== "served" && !isFallback(outcome)]];
+
+/** The counts of some outcomes together. */
+const sum = (outcomes: Record<string, number>, is: (outcome: string) => boolean): number =>
+  Object.entries(outcomes).reduce((total, [outcome, n]) => (is(outcome) ? total + n : total), 0);
 
 export function latencyLines(series: Series, range: Range): Drawn {
   const x = reported(series, range);

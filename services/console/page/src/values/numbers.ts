@@ -61,5 +61,8 @@ export function bytes(value: Maybe): string {
   return `${unit === 0 || size >= 100 ? size.toFixed(0) : size.toFixed(1)} ${units[unit]}`;
 }
 
+/** A name as words: `rolling out`, `rank correlation`. */
+export const words = (name: string): string => name.replaceAll("_", " ");
+
 /** A count of things with its noun: `1 label`, `2 labels`. */
 export const things = (n: number, one: string, many = `${one}s`): string => `${count(n)} ${n === 1 ? one : many}`;

@@ -10,7 +10,9 @@ The mark of a row, the first that holds:
 | ok        | else                                                                                     |
 """
 
+from headrace.events.definition import LabelDefinition
 from headrace.events.registry import Route
+from headrace.project.labels import NUMBER, Label
 from headrace_console.core import findings, rollouts, windows
 from headrace_console.core.acts import deployment_offers, rollout_offers
 from headrace_console.core.alerts import mark_of
@@ -121,7 +123,11 @@ def _drift(world: World, name: str) -> tuple[Mark, str, str]:
         return "unknown", "not watched", ""
     if seen is None:
         return "unknown", "no window yet", ""
-    return "ok", "none", ""
+    # Detectors read figures of labels: without any, nobody knows whether something drifted.
+    missing = world.findings.open(name)
+    if missing:
+        return "unknown", "too few labels", findings.row_of(missing[-1]).link
+    return ("ok", "none", "") if seen.has_labels else ("unknown", "no labels yet", "")
 
 
 def document(world: World, name: str, now_s: float) -> Deployment | None:
@@ -146,6 +152,7 @@ def document(world: World, name: str, now_s: float) -> Deployment | None:
         reason=route.reason if route is not None else "",
         place=story.route_place,
         no_labels=seen is None or not seen.has_labels,
+        label_example=example_of(definition.label) if definition is not None and definition.label is not None else None,
         rollout=rollouts.view_of(name, entry, story, verdict, offers),
         versions={str(version): _version(world, name, version) for version in newest},
         findings={row.id: row for row in found},
@@ -153,6 +160,19 @@ def document(world: World, name: str, now_s: float) -> Deployment | None:
         training=world.trainings.running(name),
         offers=(*deployment_offers(name, entry), *(offers if entry.rollout is None else ())),
     )
+
+
+def example_of(label: LabelDefinition) -> Label:
+    """A label that this deployment takes.
+
+    >>> example_of(LabelDefinition("late", "binary", 60.0)), example_of(LabelDefinition("cents", "number", 60.0, 0.0, 50.0))
+    (1, 25.0)
+    >>> example_of(LabelDefinition("kind", "classes", 60.0, classes=("a cat", "a dog")))
+    'a dog'
+    """
+    if label.kind == NUMBER:
+        return ((label.low or 0.0) + (label.high or 0.0)) / 2
+    return label.classes[1] if len(label.classes) > 1 else 1
 
 
 def _version(world: World, name: str, version: int) -> VersionRow:

@@ -1,7 +1,7 @@
 """A rollout as people see it: its steps, its evidence with the limit beside each value, and what it waits for."""
 
 from headrace.events.definition import RolloutDefinition
-from headrace.events.verdicts import Evidence, VerdictGiven
+from headrace.events.verdicts import FAIL, PASS, Evidence, VerdictGiven
 from headrace.evidence.rollouts import waits_for
 from headrace.registry.state import PAUSED, RUNNING, UNJUDGED, WARMING, Ended, Entry, Rollout
 from headrace_console.core.documents import EvidenceRow, Mark, Offer, RolloutBrief, RolloutView
@@ -68,7 +68,7 @@ def view_of(
         reason=ended.reason if ended else rollout.reason,
         place=story.last_place or story.rollout_place,
         by=rollout.by,
-        evidence=_evidence(verdict, rollout.plan),
+        evidence=_evidence(verdict, rollout.plan, is_over=ended is not None),
         history={name: tuple(points) for name, points in story.history.items()} if _is_of(story, rollout) else {},
         offers=() if ended else offers,
     )
@@ -107,21 +107,24 @@ def at_of(rollout: Rollout, steps: tuple[float, ...], outcome: str) -> int:
     return later[0] if later else len(steps) - 1
 
 
-def _evidence(verdict: VerdictGiven | None, plan: RolloutDefinition) -> dict[str, EvidenceRow]:
+def _evidence(verdict: VerdictGiven | None, plan: RolloutDefinition, *, is_over: bool) -> dict[str, EvidenceRow]:
     if verdict is None:
         return {}
     dry = {found.metric for found in plan.guardrails if found.dry_run}
-    return {found.metric: _row(found, verdict, plan, is_dry=found.metric in dry) for found in verdict.evidence}
+    return {
+        found.metric: _row(found, "" if is_over else _needs(found, verdict, plan), is_dry=found.metric in dry)
+        for found in verdict.evidence
+    }
 
 
-def _row(found: Evidence, verdict: VerdictGiven, plan: RolloutDefinition, *, is_dry: bool) -> EvidenceRow:
+def _row(found: Evidence, needs: str, *, is_dry: bool) -> EvidenceRow:
     return EvidenceRow(
         found.metric,
         found.kind,
         found.verdict,
         found.measured,
         found.limit,
-        _needs(found, verdict, plan),
+        needs,
         found.rows,
         found.blocks,
         found.alpha,
@@ -132,10 +135,13 @@ def _row(found: Evidence, verdict: VerdictGiven, plan: RolloutDefinition, *, is_
 
 
 def _needs(found: Evidence, verdict: VerdictGiven, plan: RolloutDefinition) -> str:
-    """What is still missing, beside what is there; "" when nothing is."""
+    """What is still missing, beside what is there; "" when nothing is, and where no label can ever come."""
     if found.kind == "guardrail":
         is_short = found.rows < plan.min_decisions
-        return f"{plan.min_decisions:,} decisions, {found.rows:,}" if is_short else ""
+        more = "" if found.verdict in (PASS, FAIL) else "more requests"
+        return f"{plan.min_decisions:,} decisions, {found.rows:,}" if is_short else more
+    if verdict.unlabelled or found.verdict == FAIL:
+        return ""
     if found.metric in _BY_CYCLES and verdict.cycles < plan.min_cycles:
         return f"{plan.min_cycles:,} cycles, {verdict.cycles:,}"
-    return ""
+    return "" if found.verdict == PASS else "more labels"

@@ -101,7 +101,8 @@ class FindingRow(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """A deployment. `no_labels`: True while no outcome has ever come. `reason`: of the route, with its `place`.
+    """A deployment. `no_labels`: True while no window has an outcome; `label_example`: one that would be
+    taken. `reason`: of the route, with its `place`.
     `degraded`: why a fallback answers. `training`: what a run is doing now. Both are "" otherwise.
     """
 
@@ -115,6 +116,7 @@ class Deployment(msgspec.Struct, frozen=True):
     reason: str
     place: str
     no_labels: bool
+    label_example: float | str | None = None
     rollout: RolloutView | None = None
     versions: dict[str, VersionRow] = {}
     findings: dict[str, FindingRow] = {}
