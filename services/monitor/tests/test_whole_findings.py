@@ -75,7 +75,7 @@ def quality(
 
 def test_a_version_worse_than_the_prior_is_a_finding() -> None:
     found = worse_than_prior.finding_of(window(3, 0.5), quality(), 4, 9.0)
-    summary = "version 3 is worse than the prior: log_loss 0.900 lies 0.200 above the prior's, in 4 windows in a row; requests pass over it until it is better again"
+    summary = "version 3 is worse than the prior: log_loss 0.9 lies 0.2 above the prior's, in 4 windows in a row; requests pass over it until it is better again"
     assert found == FindingOpened(
         ident("worse_than_prior", 3 * DAY, 3), "d", "worse_than_prior", summary.replace("log_loss", quality().loss_name), 9.0, 3, "prior", 0.2, 0.0,
         3 * DAY, 4 * DAY, "version 3",

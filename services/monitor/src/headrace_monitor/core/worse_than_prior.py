@@ -68,7 +68,7 @@ def counted(worse: Mapping[str, int], found: Mapping[int, VersionQuality]) -> di
 
 def finding_of(window: WindowClosed, quality: VersionQuality, windows: int, at_s: float) -> FindingOpened:
     """The finding about a version. `windows`: how many in a row spoke against it; `at_s`: event time, in seconds."""
-    what = f"{quality.loss_name} {quality.loss or 0.0:.3f} lies {quality.over_prior:.3f} above the prior's, in {windows} windows in a row"
+    what = f"{quality.loss_name} {quality.loss or 0.0:.3g} lies {quality.over_prior:.3g} above the prior's, in {windows} windows in a row"
     return FindingOpened(
         finding=derived_id(window.deployment, KIND, window.from_s, quality.version)[:16],
         deployment=window.deployment,
