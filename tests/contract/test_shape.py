@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.hosting.alerts import OF_FINDINGS
+
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
 ROOMS = ("__init__.py", "__main__.py", "app.py", "settings.py", "shell.py", "core/__init__.py")
@@ -142,6 +144,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     source += (ROOT / "libs" / "cli" / "src" / "headrace_cli" / "installation" / "alerts.py").read_text()
     alerts = set(re.findall(r'Alarm\(\s*"([A-Z]\w+)"', source)) | set(re.findall(r'\("([A-Z]\w+)", "headrace', source))
     alerts |= set(re.findall(r'"(Rollout\w+)"', (package("monitor") / "core" / "rollout_alarms.py").read_text()))
+    alerts |= set(OF_FINDINGS.values())
     runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")}
     assert alerts == runbooks
     assert len(alerts) >= 6
