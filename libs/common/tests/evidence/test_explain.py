@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from headrace.clock import ManualClock
 from headrace.errors import Misconfigured
 from headrace.events.inference import FellBack, Score, ShadowScored
 from headrace.events.monitor import FindingOpened
 from headrace.events.project import ProjectApplied
-from headrace.events.registry import AliasMoved, ModelVersion, RollBack, RolloutStarted, Route, RouteChanged
+from headrace.events.registry import AliasMoved, ModelVersion, PassedOver, RollBack, RolloutStarted, Route, RouteChanged
 from headrace.events.training import RetrainRequested, TrainingFinished
 from headrace.events.verdicts import FAIL, PASS, VerdictGiven
 from headrace.evidence.explain import explain_decision
@@ -167,6 +168,27 @@ async def test_a_version_has_its_traffic_by_its_own_rollout_and_not_by_the_end_o
     assert steps[1].summary == "version 2 is champion in place of version 1"
     assert steps[-1].summary == "finding (drift): loss has risen"
     assert await why_version(opened, "d", None, await opened.route("d", None)) == steps
+
+
+async def test_a_version_that_is_passed_over_has_the_finding_of_it_whichever_route_is_followed(evidence: Open) -> None:
+    opened = FindingOpened("f", "d", "worse_than_prior", "loss lies above", 1.0, version=1)
+    over = Route("d", {1: 1.0}, "s", 2, champion=1, reason="passed over", passed_over=(PassedOver(1, "f", "loss"),))
+    later = replace(over, revision=3, reason="version 2 rolled back")
+    found = await evidence(
+        [
+            changed(1, "first", "c1"),
+            fact("monitor.findings", "d", opened, "f-record"),
+            fact("registry.facts", "d", RouteChanged("d", over), "over", "f-record"),
+            fact("registry.facts", "d", RouteChanged("d", later), "end", "bad"),
+            fact("registry.routes", "d", later, "r", "bad"),
+        ]
+    )
+    steps = await why_version(found, "d", None, await found.route("d", None))
+    assert [step.what for step in steps] == ["route", "finding.opened", "route.changed"]
+    assert (steps[1].summary, steps[1].place) == (
+        "finding (worse than prior): loss lies above",
+        "monitor.findings.v1/0/0",
+    )
 
 
 async def test_a_version_in_a_canary_has_its_share_by_the_step_that_gave_it(evidence: Open) -> None:

@@ -187,9 +187,9 @@ def sentence(event: Any) -> str:
 def _of_monitor(event: Any) -> str:
     match event:
         case FindingOpened():
-            return f"finding ({event.kind}): {event.summary}"
+            return f"finding ({words(event.kind)}): {event.summary}"
         case FindingResolved():
-            return f"finding resolved ({event.kind}): {event.reason}"
+            return f"finding resolved ({words(event.kind)}): {event.reason}"
         case AlertChanged(status="firing", silence=AlertSilence(by=by, reason=reason)):
             return f"alert {event.labels.get('alertname', '')} fires, silenced by {by} ({reason}): {event.annotations.get('summary', '')}"
         case AlertChanged(status="firing"):

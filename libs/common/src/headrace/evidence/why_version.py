@@ -6,6 +6,7 @@ shares again. So the facts are read back from there, as long as the version had 
 | link                | found by                                                             |
 |---------------------|----------------------------------------------------------------------|
 | the last change     | the route that was followed, if it is not the change that gave it    |
+| who is passed over  | the findings that this route names, of any version: another answers  |
 | the promotion       | the alias that moved with that change                                |
 | the change          | the oldest `RouteChanged` since which its standing is the same       |
 | its causes          | their chain of `ce_causationid`: a verdict, or a person's command    |
@@ -44,6 +45,8 @@ async def why_version(evidence: Evidence, deployment: str, version: int | None, 
     if gave is None or version is None:
         return _causes(await evidence.chain(route))
     links = [] if route_of(gave).revision == followed.revision else [route]
+    for over in followed.passed_over:
+        links += await _finding(evidence, deployment, over.finding)
     links += [*_promotion(facts, gave, version), *await evidence.chain(gave)]
     started = _newest(facts, RolloutStarted, version, gave)
     registered = _newest(facts, VersionRegistered, version, gave)
@@ -136,11 +139,17 @@ async def _to_the_finding(evidence: Evidence, causes: list[Message]) -> list[Mes
     for number, message in enumerate(causes):
         event = message.event
         if isinstance(event, RetrainRequested) and event.finding is not None:
-            places = await evidence.index.find("key", event.deployment, "monitor.findings", most=_FINDINGS)
-            found = [m for m in await evidence.messages(places) if isinstance(m.event, FindingOpened)]
-            first = [m for m in found if m.event.finding == event.finding][:1]
-            return [*causes[: number + 1], *await evidence.chain(first[0])] if first else causes
+            first = await _finding(evidence, event.deployment, event.finding)
+            return [*causes[: number + 1], *first] if first else causes
     return causes
+
+
+async def _finding(evidence: Evidence, deployment: str, finding: str) -> list[Message]:
+    """The record that opened a finding, and its causes; none where the log has it no more."""
+    places = await evidence.index.find("key", deployment, "monitor.findings", most=_FINDINGS)
+    found = [m for m in await evidence.messages(places) if isinstance(m.event, FindingOpened)]
+    opened = [m for m in found if m.event.finding == finding][:1]
+    return await evidence.chain(opened[0]) if opened else []
 
 
 def _causes(links: Sequence[Message]) -> list[Cause]:
