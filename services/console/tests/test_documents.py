@@ -201,7 +201,7 @@ def test_a_finding_has_its_measure_and_limit_and_how_it_ended() -> None:
     known = Known().finding(kind="traffic", measured=141, limit=176, detector="profile", changed_at_s=4 * DAY_S)
     found = known.document("finding/d/f1")
     assert (found["row"]["measured"], found["row"]["limit"], found["changed_at_s"]) == (141, 176, 4 * DAY_S)
-    assert (found["segments"], found["runbook"]) == (None, "docs/runbooks/SourceStopped.md")
+    assert found["runbook"] == "docs/runbooks/SourceStopped.md"
     assert known.resolved().document("finding/d/f1")["resolved"] == "it is back"
     assert known.document("deployment/d")["findings"]["f1"]["resolved_at_s"] == 6 * DAY_S
 

@@ -174,7 +174,7 @@ export interface Features {
   missing: Record<string, number>;
 }
 
-/** A finding: what moved, since when, what was done. `segments`: None where none were recorded. */
+/** A finding: what moved, since when, what was done. */
 export interface Finding {
   row: FindingRow;
   deployment: string;
@@ -184,7 +184,6 @@ export interface Finding {
   window_to_s: number | null;
   back_at: number | null;
   resolved: string;
-  segments: (Segment)[] | null;
   metric: string;
   values: Record<string, number | null>;
   episode: string;
@@ -342,13 +341,6 @@ export interface RouteShare {
   share: number;
   roles: (string)[];
   state: string;
-}
-
-/** A segment that explains a finding. `share`: of the excess that it explains. */
-export interface Segment {
-  name: string;
-  share: number;
-  rows: number;
 }
 
 /** The charts of a deployment, by instant (digits): windows by their end, traffic by the start of its minute. `metrics`: those of the windows, the most telling first. `kept_s`: for how long traffic is kept. */

@@ -170,7 +170,6 @@ def _about(found: Finding) -> Iterable[tuple[str, str]]:
     for name, window in (("before", found.before), ("found in", found.found_in), ("newest", found.after)):
         if window is not None:
             yield f"window {name}", _window(window)
-    yield "segment", "not recorded"
     for retrain in found.retrains:
         yield "retrain", f"{_retrain(retrain)}  {shorter(retrain.end_place)}"
     if not found.retrains:

@@ -1,7 +1,7 @@
-// A finding: what moved, by how much, since when, and which segment explains it.
+// A finding: what moved, by how much and since when.
 import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
-import type { Finding, Segment } from "../documents";
+import type { Finding } from "../documents";
 import { documentOf, type Held } from "../live/store";
 import { Place, Runbook } from "../parts/copy";
 import { Facts, sorted } from "../parts/facts";
@@ -9,10 +9,9 @@ import { EventTime } from "../parts/instant";
 import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import { VersionName } from "../parts/version_name";
-import { count, figure, limit, percent } from "../values/numbers";
+import { figure, limit } from "../values/numbers";
 import { href } from "../values/routes";
 import { Heading } from "./heading";
-import { Bar } from "./now";
 
 export function FindingPage({ name, id }: { name: string; id: string }): JSX.Element {
   const held = documentOf(`finding/${name}/${id}`);
@@ -32,7 +31,6 @@ function Parts({ value, held }: { value: Finding; held: Held<Finding> }): JSX.El
   return (
     <>
       <Panel title="What moved" held={held}><What value={value} /></Panel>
-      <Panel title="Which segment explains it" held={held}><Segments segments={value.segments} /></Panel>
       {figures.length > 0 && <Panel title="Measured" held={held}><Facts facts={figures.map(([metric, measured]) => [metric.replaceAll("_", " "), figure(measured)] as const)} /></Panel>}
     </>
   );
@@ -54,21 +52,5 @@ function What({ value }: { value: Finding }): JSX.Element {
         value.runbook && ["runbook", <Runbook to={value.runbook} />],
       ]}
     />
-  );
-}
-
-function Segments({ segments }: { segments: readonly Segment[] | null | undefined }): JSX.Element {
-  if (segments == null) return <p class="soft">No segments were recorded with this finding.</p>;
-  if (!segments.length) return <p class="soft">No one segment explains it: the change is spread over all.</p>;
-  return (
-    <table class="fit">
-      <caption class="unseen">Segments that explain the finding</caption>
-      <thead><tr><th scope="col">segment</th><th scope="col" class="number">of the excess</th><th scope="col" class="number">rows</th></tr></thead>
-      <tbody>
-        {segments.map((segment) => (
-          <tr key={segment.name}><th scope="row">{segment.name}</th><td class="number"><Bar share={segment.share} /> <span class="figure">{percent(segment.share)}</span></td><td class="number">{count(segment.rows)}</td></tr>
-        ))}
-      </tbody>
-    </table>
   );
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.hosting.alerts import OF_FINDINGS, runbook_of
-from headrace_console.core.documents import Finding, FindingRow, Segment
+from headrace_console.core.documents import Finding, FindingRow
 from headrace_console.core.links import finding_link
 from headrace_console.core.seen import Seen
 
@@ -85,18 +85,11 @@ def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> 
         opened.window_to_s,
         opened.back_at,
         "" if found.resolved is None else found.resolved.reason,
-        segments_of(opened),
         "loss" if opened.kind == DRIFT else opened.detector,
         _values(found, window),
         episode,
         runbook_of(alarm) if alarm else "",
     )
-
-
-def segments_of(opened: FindingOpened) -> tuple[Segment, ...] | None:
-    """The segments that explain a finding; None where none were recorded."""
-    found = getattr(opened, "segments", None)
-    return None if found is None else tuple(Segment(one.name, one.share, one.rows) for one in found)
 
 
 def _values(found: Found, window: WindowClosed | None) -> dict[str, float | None]:

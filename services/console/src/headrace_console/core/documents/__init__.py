@@ -52,7 +52,7 @@ from headrace_console.core.documents.operating import (
 )
 from headrace_console.core.documents.series import Series, SeriesMark, Threshold, TrafficPoint, WindowPoint
 from headrace_console.core.documents.timeline import Episode, Timeline, TimelineStep
-from headrace_console.core.documents.version import Column, Finding, GateRow, Segment, Version
+from headrace_console.core.documents.version import Column, Finding, GateRow, Version
 from headrace_console.core.documents.words import ActName, Clock, Mark, Role
 
 Document = (
@@ -97,7 +97,6 @@ __all__ = [
     "RolloutBrief",
     "RolloutView",
     "RouteShare",
-    "Segment",
     "Series",
     "SeriesMark",
     "ServiceRow",

@@ -47,16 +47,8 @@ class Version(msgspec.Struct, frozen=True):
     offers: tuple[Offer, ...] = ()
 
 
-class Segment(msgspec.Struct, frozen=True):
-    """A segment that explains a finding. `share`: of the excess that it explains."""
-
-    name: str
-    share: float
-    rows: int
-
-
 class Finding(msgspec.Struct, frozen=True):
-    """A finding: what moved, since when, what was done. `segments`: None where none were recorded."""
+    """A finding: what moved, since when, what was done."""
 
     row: FindingRow
     deployment: str
@@ -66,7 +58,6 @@ class Finding(msgspec.Struct, frozen=True):
     window_to_s: float | None
     back_at: float | None
     resolved: str
-    segments: tuple[Segment, ...] | None
     metric: str = ""
     values: dict[str, float | None] = {}
     episode: str = ""
