@@ -176,6 +176,21 @@ async def test_a_deployment_is_found_by_keyboard_alone(scene: Scene, browser: Br
         assert page.url.endswith("/deployments/delay")
 
 
+# Returns what has the focus before the browser can hand on the key that is pressed next.
+FOCUS_AFTER_THE_KEY = """async () => {
+  dispatchEvent(new KeyboardEvent("keydown", { key: "k", ctrlKey: true, bubbles: true }));
+  for (let turn = 0; turn < 10; turn++) await null;
+  return document.activeElement.getAttribute("role");
+}"""
+
+
+async def test_no_letter_that_is_typed_after_the_shortcut_goes_elsewhere(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/")
+        await settled(page)
+        assert await page.evaluate(FOCUS_AFTER_THE_KEY) == "combobox"
+
+
 async def test_rows_keep_their_place_while_somebody_looks(scene: Scene, browser: Browser) -> None:
     scene.open_finding()
     async with scene.running(), tab(browser, scene.url) as page:
