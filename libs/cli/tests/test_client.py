@@ -1,33 +1,15 @@
-"""The Python client against a real gateway and on the log itself, with a simulated inference."""
+"""The Python client against a real gateway and on the log itself: its answers and its errors, with a simulated inference."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import httpx
-import numpy as np
-import pandas as pd
 import pytest
-import pytest_asyncio
+from libs.cli.tests.client_bench import INPUTS, Bench, both, over_http, serving
 
-from headrace.clock import SystemClock
-from headrace.events.definition import digest_of
-from headrace.events.inference import Answer, FellBack, Invalid, PredictionAnswered, Refused, Score, Served
-from headrace.events.project import ProjectApplied
-from headrace.hosting.health import Health
-from headrace.log.admin import ensure_topics
-from headrace.log.codec import Codec, Message, header, out
-from headrace.log.envelope import Envelope
-from headrace.log.memory import MemoryLog
-from headrace.log.port import Out
-from headrace.log.topics import Topics
-from headrace.log.views import read_all
-from headrace.project import Category, Deployment, Number, Project
-from headrace.project.applied import Projects
-from headrace.project.compile import compile_project
+from headrace.events.inference import Answer, FellBack, Invalid, Refused, Score, Served
 from headrace_cli.client import (
     AsyncClient,
     Client,
@@ -39,91 +21,6 @@ from headrace_cli.client import (
     kafka_transport,
 )
 from headrace_cli.client.http_transport import HttpTransport
-from headrace_cli.client.kafka_transport import KafkaTransport
-from headrace_edge.rules.callers import Caller
-from headrace_edge.rules.callers import digest_of as digest_of_key
-from headrace_gateway.app import Gateway, wire
-
-PROJECT = compile_project(
-    Project("p", [Deployment("delay", unit="flight", inputs=[Number("miles"), Category("carrier")])])
-)
-INPUTS = {"miles": 500, "carrier": "AA"}
-
-
-class Bench:
-    """A log with a project, a gateway with one key, and a simulated inference."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self.log, self.clock, self.topics = log, SystemClock(), Topics.load()
-        self.codec = Codec(self.topics)
-        self.projects = Projects(log, self.codec, self.topics)
-        self.answer: Callable[[Message], Answer | None] = lambda _: Served(Score(3, "d", 0.5))
-
-    async def set_up(self) -> None:
-        await ensure_topics(self.log, self.topics.specs(PROJECT))
-        applied = ProjectApplied("p", digest_of(PROJECT), "", PROJECT, 0.0)
-        self.log.append(out(self.topics.name("project.definitions"), "p", applied, Envelope("a", "", "test", 0.0)))
-        await self.projects.start()
-
-    async def gateway(self) -> Gateway:
-        health = Health("gateway", "gateway-1", failures={})
-        address, keys = ("127.0.0.1", 0), (Caller("shop", digest_of_key("s3cret"), "shop"),)
-        return await wire(self.log, self.codec, self.topics, self.projects, health, self.clock, address, callers=keys)
-
-    async def respond(self, stop: asyncio.Event) -> None:
-        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "beginning")
-        while not stop.is_set():
-            for record in await reader.fetch(0.05):
-                request = self.codec.decode(record)
-                answer = self.answer(request)
-                if answer is not None:
-                    self.log.append(self.reply(request, answer))
-
-    def reply(self, request: Message, answer: Answer) -> Out:
-        answered = PredictionAnswered(request.envelope.id, request.event.deployment, answer)
-        reply_id = (header(request.record.headers, "headrace_reply_id") or "").encode()
-        partition = int(header(request.record.headers, "headrace_reply_partition") or "0")
-        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
-        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
-
-    async def requests(self) -> list[Message]:
-        return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])
-
-
-@pytest_asyncio.fixture
-async def bench(memory_log: MemoryLog) -> AsyncIterator[Bench]:
-    found = Bench(memory_log)
-    await found.set_up()
-    stop = asyncio.Event()
-    responding = asyncio.create_task(found.respond(stop))
-    yield found
-    stop.set()
-    await responding
-
-
-@asynccontextmanager
-async def serving(bench: Bench) -> AsyncIterator[str]:
-    gateway, stop = await bench.gateway(), asyncio.Event()
-    running = asyncio.create_task(gateway.run(stop))
-    yield f"http://127.0.0.1:{gateway.port}"
-    stop.set()
-    await running
-
-
-@asynccontextmanager
-async def over_http(bench: Bench) -> AsyncIterator[AsyncClient]:
-    async with serving(bench) as url, AsyncClient(url, key="s3cret") as client:
-        yield client
-
-
-@asynccontextmanager
-async def over_kafka(bench: Bench) -> AsyncIterator[AsyncClient]:
-    transport = KafkaTransport(bench.log, bench.codec, bench.topics, bench.projects, bench.clock)
-    async with AsyncClient(transport=transport) as client:
-        yield client
-
-
-both = pytest.mark.parametrize("over", [over_http, over_kafka])
 
 
 @both
@@ -250,124 +147,6 @@ async def test_the_blocking_client_does_the_same_from_any_thread(bench: Bench) -
         found = await asyncio.to_thread(ask)
     assert found == [500, 500, 500]
     assert not any(math.isnan(value or 0) for value in found)
-
-
-VALUES = [
-    (np.float64(5), 5.0),
-    (np.float32(0.5), 0.5),
-    (np.int64(5), 5),
-    (np.bool_(True), True),
-    (np.str_("AA"), "AA"),
-    (Decimal("2.5"), 2.5),
-    (pd.NA, None),
-    (pd.NaT, None),
-    (pd.Series([1.5, None], dtype="Float64")[0], 1.5),
-    (pd.Series([7], dtype="Int64")[0], 7),
-    (np.array(2.5), 2.5),
-    (np.array(7), 7),
-    (np.array("AA"), "AA"),
-    (np.array(math.nan), None),
-    (np.array("NaT", "datetime64[ns]"), None),
-    (Decimal("sNaN"), None),
-    (pd.Timestamp("2013-04-01T12:00:00.000001", tz="America/New_York"), "2013-04-01T16:00:00.000001Z"),
-    (datetime(2013, 4, 1, 12), "2013-04-01T12:00:00Z"),
-    (np.datetime64("2013-04-01T12", "ns"), "2013-04-01T12:00:00Z"),
-    (date(2013, 4, 1), "2013-04-01"),
-    (math.nan, None),
-    (np.float32("nan"), None),
-    (np.datetime64("NaT"), None),
-    (10**30, 1e30),
-    (2**63, float(2**63)),
-]
-
-
-@both
-async def test_a_value_means_the_same_by_both_ways(bench: Bench, over: Callable) -> None:
-    async with over(bench) as client:
-        for given, _ in VALUES:
-            await client.predict("delay", {"miles": given, "carrier": None})
-    asked = [message.event.inputs for message in sorted(await bench.requests(), key=lambda m: m.record.timestamp_ms)]
-    wanted = [{"miles": value, "carrier": None} for _, value in VALUES]
-    assert sorted(map(repr, asked)) == sorted(map(repr, wanted))
-
-
-@both
-async def test_a_unit_and_an_instant_mean_the_same_by_both_ways(bench: Bench, over: Callable) -> None:
-    units = [7, 7.0, "7", np.int64(7), np.float64(7), np.array(7.0), Decimal("7"), pd.Series([7])[0], 7]
-    instants = [
-        "2013-04-01T12:00:00",
-        datetime(2013, 4, 1, 12),
-        1_364_817_600,
-        np.datetime64("2013-04-01T12:00:00"),
-        pd.Timestamp("2013-04-01T08:00:00", tz="America/New_York"),
-        pd.Timestamp("2013-04-01T12:00:00"),
-        np.array(1_364_817_600.0),
-        Decimal("1364817600"),
-        None,
-    ]
-    async with over(bench) as client:
-        await client.predict_many("delay", [Row(INPUTS, *pair) for pair in zip(units, instants, strict=True)])
-    found = await bench.requests()
-    assert {message.event.unit for message in found} == {"7"}
-    assert [message.envelope.time_s for message in found].count(1_364_817_600.0) == 8
-
-
-NOT_TO_BE_ASKED = [
-    ({"inputs": {"miles": math.inf}}, "input miles must be finite"),
-    ({"inputs": {"miles": 10**400}}, "not a number that fits"),
-    ({"inputs": {"miles": [1]}}, "got list"),
-    ({"inputs": {"miles": np.array([1.0, 2.0])}}, "got ndarray"),
-    ({"inputs": {"carrier": "x" * 1000}}, "512 characters"),
-    ({"inputs": {"carrier": "\ud800"}}, "surrogate"),
-    ({"inputs": {7: 1}}, "is text"),
-    ({"inputs": None}, "a mapping"),
-    ({"unit": True}, "unit must be"),
-    ({"unit": math.nan}, "unit must be"),
-    ({"unit": b"x"}, "unit must be"),
-    ({"unit": "x" * 1000}, "512 characters"),
-    ({"at": "yesterday"}, "at must be an RFC 3339 instant"),
-    ({"at": math.nan}, "at must be an RFC 3339 instant"),
-    ({"at": True}, "at must be an RFC 3339 instant"),
-    ({"at": pd.NaT}, "at must be an RFC 3339 instant"),
-    ({"at": date(2013, 4, 1)}, "at must be an RFC 3339 instant"),
-    ({"unit": pd.NA}, "unit must be"),
-    ({"inputs": {"miles": Decimal("1e400")}}, "input miles must be finite"),
-    ({"inputs": {"miles": np.datetime64("30000-01-01")}}, "not an instant"),
-    ({"inputs": {"miles": pd.Timedelta("1h")}}, "got Timedelta"),
-    ({"at": "2500-01-01"}, "at 2500-01-01"),
-    ({"at": 1e300}, "years"),
-    ({"version": "x"}, "a version is"),
-    ({"version": 1.5}, "a version is"),
-    ({"request_id": "é"}, "printable ASCII"),
-    ({"request_id": "x" * 600}, "1..508 characters"),
-    ({"request_id": ""}, "1..508 characters"),
-    ({"deadline_s": math.nan}, "deadline_s must lie"),
-    ({"deadline_s": math.inf}, "deadline_s must lie"),
-    ({"deadline_s": -1}, "deadline_s must lie"),
-    ({"deadline_s": "2"}, "deadline_s must lie"),
-    ({"deployment": None}, "is text"),
-    ({"deployment": ""}, "is text"),
-]
-
-
-@both
-async def test_what_cannot_be_asked_is_rejected_alike_before_it_is_sent(bench: Bench, over: Callable) -> None:
-    async with over(bench) as client:
-        for changes, reason in NOT_TO_BE_ASKED:
-            with pytest.raises(Rejected, match=reason):
-                await client.predict(**({"deployment": "delay", "inputs": INPUTS} | changes))
-    assert await bench.requests() == []
-
-
-@both
-async def test_a_name_that_no_deployment_has_is_rejected_whatever_it_holds(bench: Bench, over: Callable) -> None:
-    following = asyncio.create_task(bench.projects.run(stop := asyncio.Event()))
-    async with over(bench) as client:
-        for name in ("a/b", "../x", "a b?c#d", "%2f", "\n", "é", "x" * 3000):
-            with pytest.raises(Rejected):
-                await client.predict(name, INPUTS)
-    stop.set()
-    await following
 
 
 async def test_long_rows_go_out_in_calls_that_a_gateway_takes(bench: Bench) -> None:
