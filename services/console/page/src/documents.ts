@@ -399,7 +399,7 @@ export interface SilenceRow {
   offers: (Offer)[];
 }
 
-/** A source. `newest_event_s`: event time of its newest event contained in the features. `behind_records`: not folded yet. `silent_s`: wall time since the newest event was appended, None where it is not known. `newest_word`: why `newest_event_s` is None, "" if it is not. */
+/** A source. `newest_event_s`: event time of its newest event contained in the features. `behind_records`: not folded yet. `newest_word`: why `newest_event_s` is None, "" if it is not. */
 export interface SourceRow {
   source: string;
   project: string;
@@ -407,9 +407,6 @@ export interface SourceRow {
   newest_event_s: number | null;
   behind_records: number;
   late: number;
-  repeated: number | null;
-  building_share: number | null;
-  silent_s: number | null;
   newest_word: string;
 }
 

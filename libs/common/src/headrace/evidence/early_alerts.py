@@ -12,13 +12,12 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.monitor import FindingOpened
 from headrace.events.registry import RolledBack, RolloutAborted
 from headrace.evidence.steps import sentence
+from headrace.hosting.alerts import OF_FINDINGS
 from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 
-_ALERTS = {
-    "ModelDrift": "drift", "FeatureSkew": "skew", "SourceStopped": "traffic", "SourceChanged": "contract",
-    "LabelsMissing": "labels", "ModelWorseThanPrior": "worse_than_prior",
-}  # fmt: skip
+# The kind of finding that an alert is about.
+_KINDS = {alarm: kind for kind, alarm in OF_FINDINGS.items()}
 
 # How long, in append time, an alert waits for its finding; and how many may wait.
 WITHIN_S, MOST = 5.0, 50
@@ -118,7 +117,7 @@ def kind_of(alert: AlertChanged) -> str:
     name = labels.get("alertname", "")
     if name.startswith("Rollout"):
         return "rollout"
-    kind = _ALERTS.get(name, labels.get("finding", ""))
+    kind = _KINDS.get(name, labels.get("finding", ""))
     return f"{kind} {labels['about']}" if "about" in labels else kind
 
 

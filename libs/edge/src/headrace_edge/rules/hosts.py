@@ -27,13 +27,11 @@ def read_hosts(bound: str, text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*LOOPBACK_NAMES, *own, *named]))
 
 
-def refuse_host(host: bytes, hosts: tuple[str, ...]) -> Reply | None:
-    """The 421 for a call by another name; None where it is taken. `hosts`: of `read_hosts`."""
+def refuse_host(host: bytes, hosts: tuple[str, ...], setting: str) -> Reply | None:
+    """The 421 for a call by another name; None where it is taken. `hosts`: of `read_hosts`; `setting`: which names more."""
     if not hosts or name_of(host.decode("latin-1")) in hosts:
         return None
-    return error_reply(
-        421, "this service is not called by this name: open it as localhost, or set HEADRACE_CONSOLE_HOSTS"
-    )
+    return error_reply(421, f"this service is not called by this name: open it as localhost, or set {setting}")
 
 
 def name_of(host: str) -> str:

@@ -9,8 +9,7 @@ import { List } from "../parts/list";
 import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import type { Column } from "../parts/table";
-import { duration } from "../values/instants";
-import { count, percent, things, UNKNOWN } from "../values/numbers";
+import { count, percent, things } from "../values/numbers";
 import { SEVERITY } from "../values/order";
 import { href } from "../values/routes";
 import { Bar } from "./now";
@@ -52,11 +51,8 @@ function Parts({ held }: { held: Held<Features> }): JSX.Element {
 const SOURCES: readonly Column<SourceRow>[] = [
   { key: "source", head: "source", cell: (row) => <><State mark={row.mark} isQuiet /> <span class="strong">{row.source}</span> <span class="soft">{row.project}</span></> },
   { key: "newest", head: "newest event in the features", cell: (row) => (row.newest_event_s == null ? <span class="soft">{row.newest_word}</span> : <EventTime at_s={row.newest_event_s} label />) },
-  { key: "silent", head: "silent for", isNumber: true, cell: (row) => row.silent_s == null ? <span class="soft">{UNKNOWN}</span> : <>{duration(row.silent_s)} <span class="soft">wall clock</span></> },
   { key: "behind", head: "not folded yet", isNumber: true, cell: (row) => count(row.behind_records) },
   { key: "late", head: "late", isNumber: true, cell: (row) => count(row.late) },
-  { key: "repeated", head: "repeated", isNumber: true, cell: (row) => count(row.repeated) },
-  { key: "building", head: "state", cell: (row) => (row.building_share == null ? <span class="soft">built</span> : <><Bar share={row.building_share} /> {percent(row.building_share)} built</>) },
 ];
 
 const VIEWS: readonly Column<ViewRow>[] = [

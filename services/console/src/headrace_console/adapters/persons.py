@@ -59,7 +59,7 @@ class Persons:
 
     def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Person | Reply | None:
         """The person who makes a call, None for a stranger who may read, or the refusal."""
-        misdirected = refuse_host(headers.get(b"host", b""), self._hosts)
+        misdirected = refuse_host(headers.get(b"host", b""), self._hosts, "HEADRACE_CONSOLE_HOSTS")
         if misdirected is not None:
             return misdirected
         # NB: no page of another site can send DELETE without asking first, and it has no body whose type could be named.

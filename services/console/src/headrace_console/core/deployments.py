@@ -12,6 +12,7 @@ The mark of a row, the first that holds:
 
 from headrace.events.definition import LabelDefinition
 from headrace.events.registry import Route
+from headrace.evidence.steps import words
 from headrace.project.labels import NUMBER, Label
 from headrace_console.core import findings, rollouts, windows
 from headrace_console.core.acts import deployment_offers, rollout_offers
@@ -22,11 +23,8 @@ from headrace_console.core.versions import row_of as version_row
 from headrace_console.core.world import World
 
 VERSIONS_SHOWN, FINDINGS_SHOWN = 30, 30
-# The worse of two findings first.
-_WORDS = {
-    "drift": "drift", "skew": "skew", "contract": "contract", "quality": "quality", "traffic": "traffic",
-    "labels": "labels", "worse_than_prior": "worse than the prior",
-}  # fmt: skip
+# The kind of finding that says that detectors have nothing to read.
+_LABELS = "labels"
 
 
 def row_of(world: World, name: str, now_s: float) -> DeploymentRow:
@@ -113,20 +111,20 @@ def event_at_s(world: World, name: str) -> float | None:
 
 def _drift(world: World, name: str) -> tuple[Mark, str, str]:
     """The mark of the column `drift`, its word, and what it leads to."""
-    found = [one for one in world.findings.open(name) if one.opened.kind != "labels"]
+    found = [one for one in world.findings.open(name) if one.opened.kind != _LABELS]
     if found:
         newest = findings.row_of(found[-1])
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        return "attention", f"{_WORDS.get(newest.kind, newest.kind)}{more}", newest.link
+        return "attention", f"{words(newest.kind)}{more}", newest.link
     definition, seen = world.definition(name), world.windows.of(name)
     if definition is None or not definition.monitoring:
         return "unknown", "not watched", ""
     if seen is None:
         return "unknown", "no window yet", ""
     # Detectors read figures of labels: without any, nobody knows whether something drifted.
-    missing = world.findings.open(name)
-    if missing:
-        return "unknown", "too few labels", findings.row_of(missing[-1]).link
+    too_few = [one for one in world.findings.open(name) if one.opened.kind == _LABELS]
+    if too_few:
+        return "unknown", "too few labels", findings.row_of(too_few[-1]).link
     return ("ok", "none", "") if seen.has_labels else ("unknown", "no labels yet", "")
 
 

@@ -61,7 +61,7 @@ def _source(name: str, project: str, reports: list[HealthReported], *, is_stoppe
     behind = sum(sum(_of(name, report.lag).values()) for report in reports)
     late = sum(sum(_of(name, report.late).values()) for report in reports)
     mark: Mark = "unknown" if not reports else "attention" if is_stopped else "ok" if newest else "unknown"
-    return SourceRow(name, project, mark, max(newest, default=None), behind, late, None)
+    return SourceRow(name, project, mark, max(newest, default=None), behind, late)
 
 
 def _why_no_newest(

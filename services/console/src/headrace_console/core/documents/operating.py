@@ -78,8 +78,7 @@ class DeadLetters(msgspec.Struct, frozen=True):
 class SourceRow(msgspec.Struct, frozen=True):
     """A source. `newest_event_s`: event time of its newest event contained in the features. `behind_records`: not folded yet.
 
-    `silent_s`: wall time since the newest event was appended, None where it is not known. `newest_word`: why
-    `newest_event_s` is None, "" if it is not.
+    `newest_word`: why `newest_event_s` is None, "" if it is not.
     """
 
     source: str
@@ -88,9 +87,6 @@ class SourceRow(msgspec.Struct, frozen=True):
     newest_event_s: float | None
     behind_records: int
     late: int
-    repeated: int | None
-    building_share: float | None = None
-    silent_s: float | None = None
     newest_word: str = ""
 
 
