@@ -12,7 +12,7 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.monitor import FindingOpened
 from headrace.events.registry import RolledBack, RolloutAborted
 from headrace.evidence.steps import sentence
-from headrace.hosting.alerts import OF_FINDINGS
+from headrace.hosting.alerts import OF_FINDINGS, OF_ROLLOUTS, ROLLED_BACK
 from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 
@@ -23,7 +23,6 @@ _KINDS = {alarm: kind for kind, alarm in OF_FINDINGS.items()}
 WITHIN_S, MOST = 5.0, 50
 # The alerts and the roll-backs whose episode is remembered.
 _MOST_SEEN, _MOST_HARMS = 500, 200
-_ROLLED_BACK = "RolloutRolledBack"
 
 
 class EarlyAlerts:
@@ -91,7 +90,7 @@ class Harms:
 
     def key_for(self, alert: AlertChanged) -> str | None:
         """The key of the newest roll-back, of the version that the alert names, that was there when the alert began."""
-        if alert.labels.get("alertname") != _ROLLED_BACK:
+        if alert.labels.get("alertname") != ROLLED_BACK:
             return None
         named, began_s = alert.labels.get("version"), _began_s(alert)
         mine = {key: at_s for key, (at_s, version) in self._held.items() if named in (None, str(version))}
@@ -115,7 +114,7 @@ def kind_of(alert: AlertChanged) -> str:
     """The kind of finding that an alert is about, with what it concerns if that is named; `rollout` for those of rollouts."""
     labels = alert.labels
     name = labels.get("alertname", "")
-    if name.startswith("Rollout"):
+    if name in OF_ROLLOUTS:
         return "rollout"
     kind = _KINDS.get(name, labels.get("finding", ""))
     return f"{kind} {labels['about']}" if "about" in labels else kind

@@ -15,6 +15,10 @@ OF_FINDINGS = {
     "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
     "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior",
 }  # fmt: skip
+# About rollouts.
+UNJUDGED, AWAITS_APPROVAL = "RolloutUnjudged", "RolloutAwaitsApproval"
+ROLLED_BACK, ABORTED = "RolloutRolledBack", "RolloutAborted"
+OF_ROLLOUTS = (UNJUDGED, AWAITS_APPROVAL, ROLLED_BACK, ABORTED)
 
 
 @dataclass(frozen=True, slots=True)

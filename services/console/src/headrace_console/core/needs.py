@@ -17,7 +17,8 @@ An alert about what is on the list anyway (an approval, a rollout, a service) is
 from collections.abc import Iterator
 
 from headrace.events.alerts import AlertChanged, SilenceSet
-from headrace.hosting.alerts import OF_FINDINGS, runbook_of
+from headrace.hosting.alerts import AWAITS_APPROVAL, OF_FINDINGS, runbook_of
+from headrace.hosting.alerts import UNJUDGED as UNJUDGED_ALERT
 from headrace.log.envelope import parse_instant
 from headrace.registry.state import PAUSED, UNJUDGED
 from headrace_console.core.acts import awaited, rollout_offers
@@ -29,7 +30,7 @@ from headrace_console.core.world import World
 
 PAGE, STOPPED, APPROVAL, ROLLOUT, WARNING, FINDING, SERVICE, SILENCED = range(8)
 # Alerts that stand for what is listed by itself.
-_COVERED = ("RolloutAwaitsApproval", "RolloutUnjudged")
+_COVERED = (AWAITS_APPROVAL, UNJUDGED_ALERT)
 Line = tuple[str, Need]
 
 

@@ -27,10 +27,7 @@ from headrace.events.registry import (
     RolloutResumed,
     RolloutStarted,
 )
-from headrace.hosting.alerts import Alarm
-
-UNJUDGED, AWAITS_APPROVAL = "RolloutUnjudged", "RolloutAwaitsApproval"
-ROLLED_BACK, ABORTED = "RolloutRolledBack", "RolloutAborted"
+from headrace.hosting.alerts import ABORTED, AWAITS_APPROVAL, ROLLED_BACK, UNJUDGED, Alarm
 
 Alarms = list[Alarm]
 
