@@ -2,6 +2,7 @@
 
 import msgspec
 
+from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.registry import RolloutStarted
 from headrace.events.verdicts import VerdictGiven
 
@@ -17,7 +18,7 @@ class VersionQuality(msgspec.Struct, frozen=True):
     over the expected loss. `loss_skew`: skewness of the mean loss. `over_prior`: the loss minus that of the fallback
     chain's prior on the same rows, with `over_prior_error`; None where the chain has no prior. `score`: the mean bounded
     score by which rollouts are judged (Brier; for numbers the absolute error as a share of the declared range, None
-    without one).
+    without one). `metrics`: further metrics by name; those of a slice as `name@column=value`.
     """
 
     version: int
@@ -37,6 +38,7 @@ class VersionQuality(msgspec.Struct, frozen=True):
     over_prior: float | None = None
     over_prior_error: float = 0.0
     score: float | None = None
+    metrics: dict[str, float] = {}
 
     @property
     def loss(self) -> float | None:
@@ -115,14 +117,101 @@ class WindowClosed(msgspec.Struct, frozen=True):
     mean_label: float | None = None
     unmeasured: str = ""
     label_delay_s: float | None = None
+    charts: tuple[ChartPoint, ...] = ()
+    columns: tuple[ColumnSeen, ...] = ()
+    estimates: tuple[Estimated, ...] = ()
+
+
+class WindowEstimated(msgspec.Struct, frozen=True):
+    """The requests of an evaluation window are all there, and its labels are not: what its metrics are estimated to be.
+
+    `requests`: how many; `labelled`: how many of them have a label by now, which is no fair sample.
+    """
+
+    deployment: str
+    from_s: float
+    to_s: float
+    requests: int
+    labelled: int
+    estimates: tuple[Estimated, ...]
+
+
+class BudgetReported(msgspec.Struct, frozen=True):
+    """The ledger of a deployment's pages. `stated`: false pages that the project allows per `period_s` of event time.
+
+    `charts`: between how many the budget is divided. `patience_s`: the mean time to a false page that all charts keep
+    together, by the theorem of e-detectors. `measured`: false pages per period that a block bootstrap of the reference
+    windows gives, with the upper bound `measured_high` (95 %); None while there are too few. `spent`: pages in the
+    newest period; `left`: what is left of it, never below 0; `total`: pages since `since_s`. `pages`: the findings of
+    the newest period.
+    """
+
+    deployment: str
+    stated: float
+    period_s: float
+    at_s: float
+    charts: int
+    patience_s: float
+    spent: int
+    left: float
+    total: int
+    since_s: float
+    measured: float | None = None
+    measured_high: float | None = None
+    pages: tuple[str, ...] = ()
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or `low..high`.
+
+    `measured`, `rest`: the figure (the loss, or the share that is broken) within it and among all others; `share`: its
+    share of the requests; `explains`: the share of the change that it accounts for.
+    """
+
+    column: str
+    value: str
+    rows: int
+    share: float
+    measured: float
+    rest: float
+    explains: float
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A column that moved together with a finding. `statistic`: `psi`, `null_share` or `unknown_share`; `before`: usually."""
+
+    column: str
+    statistic: str
+    measured: float
+    before: float | None = None
+
+
+class FindingEvidence(msgspec.Struct, frozen=True):
+    """What a finding rests on. `first_place`: `topic/partition/offset` of the first record that shows it, and its instant.
+
+    `requests`: ids of at most ten requests that show it. `segment`: the part of the requests that explains it most, None
+    where no part stands out. `moved`: columns that moved with it. `producers`: who wrote differently since, as
+    `what: before -> after` (the version of the code, of the model, of the definition). `charts`: other charts that
+    crossed in the same episode.
+    """
+
+    first_place: str = ""
+    first_at_s: float | None = None
+    requests: tuple[str, ...] = ()
+    segment: Segment | None = None
+    moved: tuple[Moved, ...] = ()
+    producers: tuple[str, ...] = ()
+    charts: tuple[str, ...] = ()
 
 
 class FindingOpened(msgspec.Struct, frozen=True):
     """Something is wrong.
 
-    `kind`: `drift`, `contract`, `skew`, `quality`, `traffic`, `labels` or `worse_than_prior`. `at_s`: event time.
-    `about`: the source, column, feature or version concerned, "" for the deployment as a whole. `changed_at_s`: the
-    request since which it is so, as far as windows show. `back_at`: the figure at which the finding is resolved.
+    `kind`: `drift`, `inputs`, `contract`, `skew`, `quality`, `traffic`, `labels` or `worse_than_prior`. `at_s`: event
+    time. `about`: the chart, source, column, feature or version concerned, "" for the deployment as a whole.
+    `changed_at_s`: the request since which it is so, as far as windows show. `back_at`: the figure at which the finding
+    is resolved. `severity`: `page` (somebody is called), `warning` or `info`. `group`: findings of one group are one
+    story, and alert once.
     """
 
     finding: str
@@ -139,6 +228,9 @@ class FindingOpened(msgspec.Struct, frozen=True):
     about: str = ""
     changed_at_s: float | None = None
     back_at: float | None = None
+    severity: str = "warning"
+    group: str = ""
+    evidence: FindingEvidence | None = None
 
 
 class FindingResolved(msgspec.Struct, frozen=True):

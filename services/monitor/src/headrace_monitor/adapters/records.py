@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.events.alerts import AlertChanged
-from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState
+from headrace.events.monitor import BudgetReported, FindingOpened, FindingResolved, MonitorState, WindowEstimated
 from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
 from headrace.log.codec import Message, caused_by, out
@@ -51,6 +51,10 @@ class Records:
                 )
                 key = f"{window.deployment}/{champion or 0}"
                 return envelope, out(self._name("monitor.windows"), key, window, envelope)
+            case WindowEstimated():
+                return self._figures(fact, derived_id(fact.deployment, fact.from_s, "estimated"), fact.to_s)
+            case BudgetReported():
+                return self._figures(fact, derived_id(fact.deployment, "budget", fact.at_s, fact.total), fact.at_s)
             case FindingOpened():
                 return self._caused("monitor.findings", fact, cause, f"{fact.finding}-opened", fact.at_s)
             case FindingResolved():
@@ -72,6 +76,10 @@ class Records:
                 return envelope, out(self._name("monitor.verdicts"), verdict.deployment, verdict, envelope)
             case RolloutRemembered():
                 return self._memory(fact)
+
+    def _figures(self, fact: WindowEstimated | BudgetReported, ident: str, at_s: float) -> tuple[Envelope, Out]:
+        envelope = self._envelope(ident, min(max(at_s, EARLIEST_S), LATEST_S), fact.deployment)
+        return envelope, out(self._name("monitor.windows"), fact.deployment, fact, envelope)
 
     def _memory(self, fact: RolloutRemembered) -> tuple[Envelope, Out]:
         memory = fact.memory

@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 
 from headrace.events.alerts import AlertChanged
-from headrace.events.monitor import FindingOpened, FindingResolved, MonitorState, RolloutJudged, WindowClosed
+from headrace.events.monitor import (
+    BudgetReported,
+    FindingOpened,
+    FindingResolved,
+    MonitorState,
+    RolloutJudged,
+    WindowClosed,
+    WindowEstimated,
+)
 from headrace.events.training import RetrainRequested
 from headrace.events.verdicts import VerdictGiven
 
@@ -74,11 +82,13 @@ class InstantRefused:
     topic: str
 
 
-FindingFact = FindingOpened | FindingResolved | RetrainRequested | GaveUp | Concern
+FindingFact = FindingOpened | FindingResolved | RetrainRequested | GaveUp | Concern | BudgetReported
 RolloutFact = VerdictReached | RolloutRemembered | MonitoringFailed
 # What becomes a record on the log.
 Published = (
     WindowReported
+    | WindowEstimated
+    | BudgetReported
     | FindingOpened
     | FindingResolved
     | RetrainRequested

@@ -82,6 +82,7 @@ def _registered(command: RegisterVersion, number: int, command_id: str, now_s: f
         golden=command.golden,
         twin=command.twin,
         asked_by=command.asked_by,
+        reference=command.reference,
     )
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from headrace.events.references import VersionReference
 from headrace.events.registry.versions import ArtifactPlace, GateResult, GoldenRow, Lineage, Signature, Waiver
 
 
@@ -16,7 +17,8 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     metrics per slice of the holdout. `golden`: see `GoldenRow`. `twin`: the same recipe as measured by the gates,
     fitted on older rows only; a successor is compared with it on rows that this version was trained on. `class_places`:
     where the classes of the model's file stand among `classes`, in the file's order; () where both are the same. A
-    class that the file does not know has probability 0. `asked_by`: the person who asked for the training by hand.
+    class that the file does not know has probability 0. `asked_by`: the person who asked for the training by hand. `reference`: what live data is compared
+    with.
     """
 
     deployment: str
@@ -43,6 +45,7 @@ class RegisterVersion(msgspec.Struct, frozen=True):
     class_places: tuple[int, ...] = ()
     twin: ArtifactPlace | None = None
     asked_by: str = ""
+    reference: VersionReference | None = None
 
 
 class SetAlias(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from headrace.events.references import VersionReference
 from headrace.events.registry.versions import ArtifactPlace, GateResult, GoldenRow, Lineage, Signature, Waiver
 
 
@@ -36,6 +37,7 @@ class VersionRegistered(msgspec.Struct, frozen=True):
     class_places: tuple[int, ...] = ()
     twin: ArtifactPlace | None = None
     asked_by: str = ""
+    reference: VersionReference | None = None
 
 
 class CardWritten(msgspec.Struct, frozen=True):
