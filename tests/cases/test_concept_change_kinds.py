@@ -30,7 +30,8 @@ from headrace.project import (
     prior,
 )
 from headrace.project.compile import compile_project
-from headrace.project.deployments import FallbackStep, LabelKind
+from headrace.project.deployments import FallbackStep
+from headrace.project.fields import LabelKind
 from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_window

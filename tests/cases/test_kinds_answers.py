@@ -21,7 +21,7 @@ from headrace.log.topics import Topics
 from headrace.models.skops_format import SkopsEngine
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind
+from headrace.project.fields import LabelKind
 from headrace.project.labels import places_of
 from headrace.registry.state import Registry
 from headrace.testing.registry import command, version_of

@@ -28,7 +28,8 @@ from headrace.models.engine import load
 from headrace.project import Category, Deployment, Multiclass, Number, Project, Regression, Training
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind, beats_prior, not_worse_than_champion
+from headrace.project.deployments import beats_prior, not_worse_than_champion
+from headrace.project.fields import LabelKind
 from headrace.project.load import Allowed, load_function
 from headrace.project.service import Context
 from headrace_trainer.adapters.run import TrainingRun

@@ -14,7 +14,7 @@ from headrace.events.registry import RolloutStarted
 from headrace.features.outcomes import KnownOutcome
 from headrace.project import Binary, Canary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind
+from headrace.project.fields import LabelKind
 from headrace.project.labels import value_of
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_champion, on_window

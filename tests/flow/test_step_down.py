@@ -30,7 +30,7 @@ from headrace.models import artifacts
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, prior
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace.project.deployments import LabelKind
+from headrace.project.fields import LabelKind
 from headrace.project.service import Context
 from headrace.testing.registry import version_of
 from headrace_inference.app import wire

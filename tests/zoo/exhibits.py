@@ -11,7 +11,7 @@ import skops.io
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 from headrace.project import Category, Deployment, Number
-from headrace.project.deployments import Input
+from headrace.project.fields import Input
 
 Words = Mapping[str, Sequence[str]]
 

@@ -8,7 +8,8 @@ from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import FellBack
 from headrace.project import Binary, Deployment, Multiclass, Number, Project, Regression, prior
 from headrace.project.compile import compile_project
-from headrace.project.deployments import FallbackStep, LabelKind
+from headrace.project.deployments import FallbackStep
+from headrace.project.fields import LabelKind
 
 Bench = Any  # the fixture of conftest.py
 

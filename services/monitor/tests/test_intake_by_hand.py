@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from services.monitor.tests.watched import DAY, PROJECT, Landing, decision
+from services.monitor.tests.windows_scene import flat
 
 from headrace.events.inference import Invalid, OutcomeObserved, Score, ShadowScored
 from headrace.events.monitor import MonitorState
@@ -169,8 +170,8 @@ def test_a_late_score_counts_for_its_window_and_for_a_rollout() -> None:
     world.observe(OutcomeObserved("d", "u0", 1.0), 0, DAY + 1)
     world.intake.on_late_score(ShadowScored("ru0", "d", "u0", 7, DAY, Score(7, "", 0.75)), record("t", 1))
     world.intake.on_late_score(ShadowScored("ru0", "e", "u0", 7, DAY, Score(7, "", 0.75)), record("t", 2))
-    versions, _, scores, _ = world.windows.rows_of(DAY, 2 * DAY).scores()
-    assert (versions.tolist(), scores.tolist(), world.replay.offsets.read_to["t/0"]) == ([1, 7], [0.5, 0.75], 3)
+    versions, _, scores, _ = flat(world.windows.rows_of(DAY, 2 * DAY))
+    assert (versions, scores, world.replay.offsets.read_to["t/0"]) == ([1, 7], [0.5, 0.75], 3)
     world.rollouts.on_registry_fact(RolloutStarted("d", "r1", 2, "canary", "", PROJECT.deployments[0].rollout, 1), "c")
     (analysis,) = world.rollouts._analyses.values()
     assert dict(analysis.folded) == {"t/0": 3}

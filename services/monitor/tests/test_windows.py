@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from services.monitor.tests.watched import DAY, DEPLOYMENT, decision, windows
+from services.monitor.tests.windows_scene import qualities
 from sklearn.metrics import log_loss
 
 from headrace.events.inference import DecisionMade, Score
 from headrace.features.outcomes import KnownOutcome
-from headrace_monitor.core.quality import qualities_of
 from headrace_monitor.core.windows import Rows, Windows
 
 
@@ -123,7 +123,7 @@ def test_quality_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truths = (rng.random(200) < 0.3).astype(float)
     rows = [decision(f"u{n}", 0.0, float(p), 1, shadows=(Score(2, "m", 0.3),)) for n, p in enumerate(rng.random(200))]
-    champion, shadow = qualities_of(closed(rows, truths.tolist()))
+    champion, shadow = qualities(closed(rows, truths.tolist()))
     assert champion.log_loss == pytest.approx(log_loss(truths, [row.answer.score.value for row in rows]))  # type: ignore[union-attr]
     assert (champion.role, shadow.role, shadow.version) == ("champion", "shadow", 2)
     assert shadow.auc == 0.5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from services.monitor.tests.watched import DAY, decision
-from services.monitor.tests.windows_scene import BINARY, windows
+from services.monitor.tests.windows_scene import BINARY, flat, windows
 
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
@@ -143,9 +143,9 @@ def test_rows_hold_answers_scores_and_labels() -> None:
         ("refused", 1),
         ("invalid", 1),
     ]
-    versions, roles, scores, labels = rows.scores()
-    assert list(zip(versions.tolist(), roles.tolist(), scores.tolist(), labels.tolist(), strict=True)) == [
-        (1, 1, 0.1, 0.0), (2, 2, 0.2, 1.0), (3, 5, 0.3, 0.0), (0, 4, 0.4, 0.0), (2, 6, 0.6, 0.0),
+    assert list(zip(*flat(rows), strict=True)) == [
+        (0, "prior", 0.4, 0.0), (1, "champion", 0.1, 0.0), (2, "previous", 0.2, 1.0), (2, "shadow", 0.6, 0.0),
+        (3, "fallback", 0.3, 0.0),
     ]  # fmt: skip
     assert rows.sample(100) == {1: pytest.approx(np.arange(50, 57))}
     chosen = rows.sample(3)[1].tolist()
@@ -161,7 +161,7 @@ def test_a_late_score_of_a_shadow_counts_in_its_window() -> None:
     found.add_outcome(told("a", 1.0, 100.0))
     for at_s, score in ((10.0, Score(7, "", 0.75)), (DAY + 5.0, Score(7, "", 0.1)), (10.0, None)):
         found.add_late_score(ShadowScored("ra", "d", "a", 7, at_s, score), 0, 2)
-    assert [(version, score) for version, _, score, _ in zip(*found.rows_of(0.0, DAY).scores(), strict=True)] == [
+    assert [(version, score) for version, _, score, _ in zip(*flat(found.rows_of(0.0, DAY)), strict=True)] == [
         (1, 0.5),
         (7, 0.75),
     ]

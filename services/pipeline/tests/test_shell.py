@@ -24,7 +24,8 @@ from headrace.log.topics import Topics
 from headrace.project import Deduplicate, Project, RawStream, Reference, Source, pipeline
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
-from headrace.project.deployments import Deployment, Key
+from headrace.project.deployments import Deployment
+from headrace.project.fields import Key
 from headrace_pipeline.adapters.feed import Feed
 from headrace_pipeline.adapters.in_flight import InFlight
 from headrace_pipeline.adapters.raw_history import RawHistory

@@ -12,7 +12,8 @@ from headrace.log.port import Record
 from headrace.log.topics import Topics
 from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
-from headrace.project.deployments import Deployment, Key
+from headrace.project.deployments import Deployment
+from headrace.project.fields import Key
 from headrace_pipeline.adapters.runner import TransformRunner
 from headrace_pipeline.core.contract import Contract, read_raw, targets_of
 

@@ -8,7 +8,8 @@ import pytest
 from headrace.errors import Misconfigured
 from headrace.project import Binary, Outcome, Project, RawStream, Source, outcomes, pipeline
 from headrace.project.compile import compile_project
-from headrace.project.deployments import Deployment, Key
+from headrace.project.deployments import Deployment
+from headrace.project.fields import Key
 
 
 class Landing(msgspec.Struct):

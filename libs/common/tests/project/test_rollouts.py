@@ -18,7 +18,8 @@ from headrace.project import (
 )
 from headrace.project.applicable import refusals
 from headrace.project.compile import compile_project
-from headrace.project.deployments import GUARDRAILS, LabelKind
+from headrace.project.deployments import GUARDRAILS
+from headrace.project.fields import LabelKind
 
 
 def plan(rollout: BlueGreen | Canary | ABTest | Shadow) -> RolloutDefinition:

@@ -297,7 +297,9 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
 
     `time_limit_s`: the limit of one model call. `degrade_when`: the share of view features that may be missing or stale
     before a request is answered by a step that needs none; None for any share. `step_down_after`: a version that does
-    worse than the prior in so many windows in a row is passed over; None for never.
+    worse than the prior in so many windows in a row is passed over; None for never. `metrics`: further ones of closed
+    windows: names of `headrace.stats.metric_names`, or `module:function` of the user's code. `slices`: columns by whose
+    values they are computed too.
     """
 
     name: str
@@ -324,6 +326,8 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     owner: str = ""
     intended_use: str = ""
     step_down_after: int | None = 3
+    metrics: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):

@@ -3,19 +3,13 @@
 from headrace.project.declare import Project
 from headrace.project.deployments import (
     ABTest,
-    Binary,
     BlueGreen,
     Breaker,
     Canary,
-    Category,
     Deployment,
     Guardrail,
-    Key,
     LossChange,
-    Multiclass,
-    Number,
     PageHinkley,
-    Regression,
     Retraining,
     Shadow,
     Training,
@@ -26,6 +20,7 @@ from headrace.project.deployments import (
     prior,
 )
 from headrace.project.derived import Derived, fn
+from headrace.project.fields import Binary, Category, Key, Multiclass, Number, Regression
 from headrace.project.pipelines import Outcome, Pipeline, outcomes, pipeline
 from headrace.project.sources import RawStream, Reference, Source
 from headrace.project.streams import Deduplicate, Join

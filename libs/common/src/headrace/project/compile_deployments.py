@@ -9,22 +9,9 @@ from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.events import definition as d
 from headrace.project.compile_streams import compile_source, compile_view
-from headrace.project.deployments import (
-    Binary,
-    Breaker,
-    Category,
-    Deployment,
-    FallbackStep,
-    Input,
-    Key,
-    LabelKind,
-    LossChange,
-    Multiclass,
-    Number,
-    PageHinkley,
-    Regression,
-)
+from headrace.project.deployments import Breaker, Deployment, FallbackStep, LossChange, PageHinkley
 from headrace.project.derived import trace
+from headrace.project.fields import Binary, Category, Input, Key, LabelKind, Multiclass, Number, Regression
 from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules.bounds import named
@@ -66,6 +53,8 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         owner=found.owner,
         intended_use=found.intended_use,
         step_down_after=found.step_down_after,
+        metrics=tuple(metric if isinstance(metric, str) else reference_of(metric) for metric in found.metrics),
+        slices=tuple(found.slices),
     )
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 

@@ -13,6 +13,7 @@ from headrace.errors import Misconfigured
 from headrace.events import definition as d
 from headrace.project.applicable import deployment_refusals, stream_refusals
 from headrace.project.applicable.builds import build_refusals
+from headrace.project.applicable.metrics import function_refusals
 from headrace.project.compile import (
     compile_deployment,
     compile_pipeline,
@@ -84,6 +85,7 @@ def _of(project: Project) -> Iterator[Sentence]:
     whole = _closed(project, lambda part: id(part) not in wrong)
     yield from _of_definition(compiled_of(whole))
     yield from build_refusals(whole)
+    yield from function_refusals(whole)
 
 
 def _of_definition(compiled: d.ProjectDefinition) -> Iterator[Sentence]:

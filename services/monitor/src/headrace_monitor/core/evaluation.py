@@ -4,7 +4,9 @@ The figures come from the columns of the window, parity from a sample of its dec
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,11 @@ from headrace.stats.figures import least_labelled
 from headrace.step import Step
 from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, on_window
+from headrace_monitor.core.measures import Custom, with_metrics
 from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import figures_of, needs_sample
+from headrace_monitor.core.scored import Scored, labelled_of
+from headrace_monitor.core.slices import Columns, Slice, slices_of
 from headrace_monitor.core.windows import Rows
 
 # So many rows of a window are compared with recomputed ones.
@@ -33,7 +38,7 @@ class WindowInputs:
 
     `sample`: decisions of it, read again. `tables`: of the sources that the deployment's views read, by name.
     `whole_from_s`: the instant from which on these are whole. `topics`: the full topic name per source. `comparable`: digests
-    of the signatures whose rows today's views make; rows of other signatures are not compared.
+    of the signatures whose rows today's views make; rows of other signatures are not compared. `columns`: of each signature.
     """
 
     project: ProjectDefinition
@@ -44,6 +49,18 @@ class WindowInputs:
     topics: Mapping[str, str]
     whole_from_s: float
     comparable: Collection[str] = ()
+    columns: Columns = field(default_factory=dict)
+
+    @cached_property
+    def scored(self) -> tuple[Scored, ...]:
+        """The labelled scores of each version and role."""
+        label = self.deployment.label
+        return () if label is None else labelled_of(label, self.rows, self.sample)
+
+    @cached_property
+    def slices(self) -> tuple[Slice, ...]:
+        """The slices that the deployment declares."""
+        return slices_of(self.deployment, self.rows, self.sample, self.columns)
 
 
 def sources_of(project: ProjectDefinition, deployment: DeploymentDefinition) -> list[str]:
@@ -66,7 +83,8 @@ def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | No
 
 def sample_of(deployment: DeploymentDefinition, rows: Rows) -> dict[int, NDArray[np.int64]]:
     """Which decisions of a window must be read again: their offsets per partition, ascending; none where none is needed."""
-    return rows.sample(PARITY_ROWS) if deployment.features or needs_sample(deployment.label) else {}
+    is_needed = deployment.features or deployment.slices or needs_sample(deployment.label)
+    return rows.sample(PARITY_ROWS) if is_needed else {}
 
 
 def close(
@@ -89,12 +107,21 @@ def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: f
     return WindowReported(window, champion)
 
 
-def evaluate(inputs: WindowInputs, from_s: float, late: tuple[int, int], drift_statistic: float | None) -> WindowClosed:
-    """The event of a window that has closed. `late`: requests and outcomes, see `WindowClosed`."""
+def evaluate(
+    inputs: WindowInputs,
+    from_s: float,
+    late: tuple[int, int],
+    drift_statistic: float | None,
+    custom: Custom = MappingProxyType({}),
+) -> WindowClosed:
+    """The event of a window that has closed.
+
+    `late`: requests and outcomes, see `WindowClosed`. `custom`: what the project's own metrics are, see `measures`.
+    """
     deployment, rows = inputs.deployment, inputs.rows
     to_s = from_s + deployment.evaluation_window_s
     labelled = int((~np.isnan(rows.labels)).sum())
-    figures = figures_of(deployment.label, rows, inputs.sample, prior_of(deployment))
+    figures = figures_of(deployment.label, rows, inputs.scored, prior_of(deployment))
     skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, _comparable(inputs))
     is_whole = from_s >= inputs.whole_from_s
     lacking = _lacking(deployment, labelled, len(rows))
@@ -106,7 +133,7 @@ def evaluate(inputs: WindowInputs, from_s: float, late: tuple[int, int], drift_s
         labelled=labelled,
         positive_share=figures.positive_share,
         verdict=UNMEASURED if lacking else PASS,
-        qualities=figures.qualities,
+        qualities=with_metrics(deployment, figures.qualities, inputs.scored, inputs.slices, custom),
         answers=rows.answers,
         parity_rows=skew.rows,
         parity_tiles=skew.tiles,

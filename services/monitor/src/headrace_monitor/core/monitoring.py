@@ -241,6 +241,7 @@ class Monitoring:
             {source: self._names.of_source(source) for source in sources},
             self.intake.sources.whole_from_s(sources),
             self._signatures.comparable(watched.project, watched.deployment),
+            self._signatures.columns(watched.deployment.name),
         )
 
     def on_window_closed(

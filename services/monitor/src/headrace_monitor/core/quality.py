@@ -13,24 +13,22 @@ degrees.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from headrace.events.definition import LabelDefinition
-from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import VersionQuality
-from headrace.features.outcomes import key_of
 from headrace.project.labels import CLASSES, NUMBER
 from headrace.stats.losses import losses
-from headrace_monitor.core.windows import ROLES, Rows
+from headrace_monitor.core.metrics import auc_of
+from headrace_monitor.core.scored import Scored
+from headrace_monitor.core.windows import Rows
 
 Floats = NDArray[np.float64]
-Group = tuple[int, str]
 # What the prior of the fallback chain answers: a probability or a number, or one probability per class; None without a prior.
 Prior = float | tuple[float, ...] | None
 
@@ -59,24 +57,36 @@ def needs_sample(label: LabelDefinition | None) -> bool:
     return label is not None and label.kind == CLASSES
 
 
-def figures_of(
-    label: LabelDefinition | None, rows: Rows, sample: Sequence[DecisionMade], prior: Prior = None
-) -> Figures:
-    """The figures of the rows of a window. `sample`: decisions of it, read again; see `needs_sample`."""
+def figures_of(label: LabelDefinition | None, rows: Rows, scored: Sequence[Scored], prior: Prior = None) -> Figures:
+    """The figures of the rows of a window. `scored`: the labelled scores of each (version, role), see `scored.labelled_of`."""
     if label is None:
         return Figures(unmeasured="no label is declared")
     known = rows.labels[~np.isnan(rows.labels)]
     if not len(known):
         return Figures(unmeasured="no label has come" if len(rows) else "nothing was asked")
+    qualities = qualities_of(label, scored, prior)
     match label.kind:
         case "binary":
-            qualities = qualities_of(rows, prior if isinstance(prior, float) else None)
             return _explained(Figures(qualities, positive_share=float(known.sum()) / len(known)))
         case "number":
-            return _explained(Figures(_number_qualities(label, rows, prior), mean_label=float(known.mean())))
+            return _explained(Figures(qualities, mean_label=float(known.mean())))
         case _:
-            qualities = _class_qualities(label, rows, sample, prior)
             return _explained(Figures(qualities, class_shares=_class_shares(label, known)))
+
+
+def qualities_of(label: LabelDefinition, scored: Sequence[Scored], prior: Prior = None) -> tuple[VersionQuality, ...]:
+    """One entry per (version, role). `prior`: what the prior of the fallback chain answers."""
+    return tuple(_quality_of(label, one, prior) for one in scored)
+
+
+def _quality_of(label: LabelDefinition, scored: Scored, prior: Prior) -> VersionQuality:
+    version, role, scores, labels = scored.version, scored.role, scored.scores, scored.labels
+    if label.kind == CLASSES:
+        return _class_quality(version, role, scores, labels, prior)
+    if label.kind == NUMBER:
+        scale = None if label.low is None or label.high is None else (label.high - label.low) * _SPREAD_SHARE
+        return _number_quality(version, role, scores, labels, scale, prior)
+    return quality(version, role, scores, labels, prior if isinstance(prior, float) else None)
 
 
 def _explained(found: Figures) -> Figures:
@@ -92,24 +102,7 @@ def _class_shares(label: LabelDefinition, known: Floats) -> dict[str, float]:
     return {name: int(count) / len(known) for name, count in zip(names, counts, strict=True)}
 
 
-def _by_version(rows: Rows) -> Iterator[tuple[int, str, Floats, Floats]]:
-    """Version, role, scores and labels of each (version, role) that has labelled rows, in that order."""
-    versions, roles, scores, labels = rows.scores()
-    keys = versions.astype(np.int64) * len(ROLES) + roles
-    groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys))
-    for version, role, key in groups:
-        yield version, role, scores[keys == key], labels[keys == key]
-
-
 # Two classes
-
-
-def qualities_of(rows: Rows, prior: float | None = None) -> tuple[VersionQuality, ...]:
-    """One entry per (version, role) among the labelled rows of a closed window with a binary label.
-
-    The scores of the fallback chain count for the version that answered (0 is the prior). `prior`: its probability.
-    """
-    return tuple(quality(*group, prior) for group in _by_version(rows))
 
 
 def quality(version: int, role: str, scores: Floats, labels: Floats, prior: float | None = None) -> VersionQuality:
@@ -121,8 +114,6 @@ def quality(version: int, role: str, scores: Floats, labels: Floats, prior: floa
     row_losses = log_losses(scores, labels)
     clipped = np.clip(scores, _LEAST, 1 - _LEAST)
     entropy = -(clipped * np.log(clipped) + (1 - clipped) * np.log(1 - clipped))
-    both = 0 < labels.sum() < len(labels)
-    auc = float(roc_auc_score(labels, scores)) if both else None
     over = None if prior is None else row_losses - log_losses(np.full(len(labels), prior), labels)
     return VersionQuality(
         version,
@@ -130,7 +121,7 @@ def quality(version: int, role: str, scores: Floats, labels: Floats, prior: floa
         len(labels),
         float(row_losses.mean()),
         float(entropy.mean()),
-        auc,
+        auc_of(labels, scores),
         float(scores.mean()),
         score=_mean((scores - labels) ** 2),
         **errors_of(row_losses, row_losses - entropy, over),
@@ -148,11 +139,6 @@ def log_losses(scores: Floats, labels: Floats) -> Floats:
 
 
 # Numbers
-
-
-def _number_qualities(label: LabelDefinition, rows: Rows, prior: Prior) -> tuple[VersionQuality, ...]:
-    scale = None if label.low is None or label.high is None else (label.high - label.low) * _SPREAD_SHARE
-    return tuple(_number_quality(*group, scale, prior) for group in _by_version(rows))
 
 
 def _number_quality(
@@ -183,33 +169,8 @@ def _number_quality(
 # Several classes
 
 
-def _class_qualities(
-    label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMade], prior: Prior
-) -> tuple[VersionQuality, ...]:
-    columns = (rows.table[name].tolist() for name in ("unit", "at_s", "request"))
-    by_request = {request: row for row, request in enumerate(zip(*columns, strict=True))}
-    groups: dict[Group, tuple[list[tuple[float, ...]], list[float]]] = {}
-    for decision in sample:
-        row = by_request.get((key_of(decision.unit), decision.at_s, key_of(decision.request_id)))
-        label_value = np.nan if row is None else float(rows.labels[row])
-        if math.isnan(label_value):
-            continue
-        for role, score in _scores(decision):
-            probabilities = score.probabilities or ()
-            # NB: without declared classes a score fits when it has a probability for the label.
-            if len(probabilities) == len(label.classes) or (not label.classes and label_value < len(probabilities)):
-                scored, true = groups.setdefault((score.version, role), ([], []))
-                scored.append(probabilities)
-                true.append(label_value)
-    return tuple(_class_quality(*group, *found, prior) for group, found in sorted(groups.items()))
-
-
-def _class_quality(
-    version: int, role: str, scored: Sequence[tuple[float, ...]], true: Sequence[float], prior: Prior
-) -> VersionQuality:
-    width = max(len(probabilities) for probabilities in scored)
-    probabilities = np.array([(*found, *[0.0] * (width - len(found))) for found in scored])
-    labels = np.array(true)
+def _class_quality(version: int, role: str, probabilities: Floats, labels: Floats, prior: Prior) -> VersionQuality:
+    width = probabilities.shape[1]
     clipped = np.clip(probabilities, _LEAST, 1.0)
     true_ones = probabilities[np.arange(len(labels)), labels.astype(np.int64)]
     row_losses = losses(CLASSES, probabilities, labels)
@@ -228,16 +189,6 @@ def _class_quality(
         score=_mean((probabilities**2).sum(axis=1) - 2 * true_ones + 1) / 2,
         **errors_of(row_losses, row_losses - expected, over),
     )
-
-
-def _scores(decision: DecisionMade) -> list[tuple[str, Score]]:
-    """The scores of a decision with the role of each."""
-    answer, found = decision.answer, [("shadow", score) for score in decision.shadows]
-    if isinstance(answer, Served):
-        return [("champion", answer.score), *found]
-    if isinstance(answer, FellBack):
-        return [(answer.step if answer.step in ROLES else "fallback", answer.score), *found]
-    return found
 
 
 # How sure the means are

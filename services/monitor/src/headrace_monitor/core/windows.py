@@ -92,16 +92,6 @@ class Rows:
         versions = np.unique(self.table["version"][self.table["kind"] == _KIND[Served]])
         return int(versions[0]) if len(versions) == 1 else None
 
-    def scores(self) -> tuple[NDArray[np.int32], NDArray[np.uint8], Floats, Floats]:
-        """Every finite score of a labelled row, as four columns: version, role (an index of ROLES), score, label."""
-        table, shadows = self.table, self.shadows
-        versions = np.concatenate([table["version"], shadows["version"]])
-        roles = np.concatenate([table["role"], np.full(len(shadows), SHADOW, dtype=np.uint8)])
-        scores = np.concatenate([table["score"], shadows["score"]])
-        labels = np.concatenate([self.labels, self.labels[shadows["row"]]])
-        is_known = (roles > 0) & np.isfinite(scores) & ~np.isnan(labels)
-        return versions[is_known], roles[is_known], scores[is_known], labels[is_known]
-
     def sample(self, most: int) -> dict[int, NDArray[np.int64]]:
         """The offsets of at most `most` decisions, per partition and ascending: those of the lowest hash of where they lie.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from headrace.events import definition as d
 from headrace.project.applicable.labels import label_refusals
 from headrace.project.applicable.late import late_warnings
+from headrace.project.applicable.metrics import metric_refusals
 from headrace.project.applicable.monitoring import monitoring_refusals
 from headrace.project.applicable.rollouts import rollout_refusals
 from headrace.project.applicable.serving import serving_refusals
@@ -34,6 +35,7 @@ def deployment_refusals(project: d.ProjectDefinition, found: d.DeploymentDefinit
     yield from serving_refusals(what, project, found)
     yield from training_refusals(what, found)
     yield from monitoring_refusals(what, found)
+    yield from metric_refusals(what, found)
     yield from rollout_refusals(what, found)
 
 

@@ -43,6 +43,10 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
     yield from _monitoring(what, found)
     if found.step_down_after is not None:
         yield from at(("step_down_after",), bounds.count(what, "step_down_after", found.step_down_after, 1, 1000))
+    for name, listed, most in (("metrics", found.metrics, 50), ("slices", found.slices, 10)):
+        yield from at((name,), bounds.count(what, f"the number of {name}", len(listed), 0, most))
+        for number, one in enumerate(listed):
+            yield from at((name, number), bounds.text(what, f"one of the {name}", one, 500, 1))
     yield from _breaker(what, found)
     yield from at(("rollout",), rollout_rules(found.name, found.rollout))
     for name, text in (("owner", found.owner), ("intended_use", found.intended_use)):
