@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from services.trainer.tests.test_gates_whole import CHAMPION, DAY, PRIOR, result
 from services.trainer.tests.test_training_set import DEPLOYMENT, chosen
 
+from headrace.events.references import VersionReference
 from headrace.events.registry import (
     ArtifactPlace,
     ColumnPin,
@@ -32,6 +33,7 @@ ACCEPTED = RetrainAccepted(
     "d", "run", "q", "drift", "it drifted", 60 * DAY, (Waiver(PRIOR, "ann", "r"), Waiver("a", "ann", "r"))
 )
 GOLDEN = (GoldenRow(b"1234", 0.5),)
+REFERENCE = VersionReference(330, 50.0, 380.0, DAY, 100.0)
 
 
 def trained(results: tuple[GateResult, ...] = (result(PRIOR, "FAIL"), result("a", "PASS"))) -> Trained:
@@ -41,7 +43,7 @@ def trained(results: tuple[GateResult, ...] = (result(PRIOR, "FAIL"), result("a"
     rows = LabelledRows(matrix, np.arange(400) % 2.0, at_s, [{"c": "AB"[n % 2]} for n in range(400)], {"t/0": 9})
     found = replace_set(chosen(None, None), rows=rows, signature=signature, parent=3, seed=5)
     gated = Gated([], {}, np.full(200, 0.25), Span(50.0, 150.0, 180.0, 380.0), None, 40.0)
-    return Trained(found, gated, Fitted(None, "digest", {"auc": 0.7}, 330), results)
+    return Trained(found, gated, Fitted(None, "digest", {"auc": 0.7}, 330), results, REFERENCE)
 
 
 def replace_set(found: Any, **changes: Any) -> Any:
@@ -81,7 +83,7 @@ def test_the_command_to_register_holds_all_that_is_known_of_a_version() -> None:
     assert replace(found, slices={}, profile={}) == RegisterVersion(
         deployment="d", model="d", place=PLACES[0], model_digest="digest", signature=trained().training_set.signature, output="binary", lineage=lineage,
         metrics={"auc": 0.7}, gates=trained().gates, reason="drift: it drifted", trained_rows=330, rollout=True, onnx=PLACES[2],
-        waivers=ACCEPTED.waivers[:1], golden=GOLDEN, twin=PLACES[1],
+        waivers=ACCEPTED.waivers[:1], golden=GOLDEN, twin=PLACES[1], reference=REFERENCE,
     )  # fmt: skip
 
 

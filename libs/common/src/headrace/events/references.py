@@ -6,23 +6,32 @@ import msgspec
 class ColumnReference(msgspec.Struct, frozen=True):
     """A column of the training rows, or the scores. `kind`: `number` or `category`.
 
-    `edges`: the inner edges of the bins of a number, ascending, () for a category. `shares`: per bin its share of the
-    rows that have a value; for a category per code of the vocabulary, and last of unknown values. `null_share`: the
-    share of rows without a value; `most_null`: the highest one of a block of rows. `low`, `high`: the least and greatest
-    value, None for a category. `spread`: by how much rows of one block are more alike than independent ones: the factor
-    (at least 1) on the distance between a block and the rest. `sketch`: a KLL sketch of the values (Apache DataSketches,
-    floats), b"" for a category.
+    `edges`: the inner edges of the bins of a number, ascending, () for a category. `codes`: the codes of the vocabulary
+    that have a bin of their own, () for a number. `shares`: per bin its share of the rows that have a value; for a
+    category per code in `codes`, then of all other values, and last of unknown ones or none. `null_share`: the share of
+    rows without a value (or with an unknown one); `most_null`, `most_null_hour`: the highest one of a day, and of an
+    hour with at least 20 rows. `low`, `high`: the least and greatest value, None for a category. `spread`: how far a
+    block lies from the other rows, as a multiple of what independent rows would: the geometric mean over the blocks, at
+    least 1. `tail`: the standard deviation of its logarithm, None where there are too few blocks to tell. `log_mean`,
+    `log_std`: of the logarithm of values that are all above 0, and `log_apart`: the furthest that a day's mean lies from
+    `log_mean`; None for others. `sketch`: a KLL sketch of the values (Apache DataSketches, floats), b"" for a category.
     """
 
     name: str
     kind: str
     shares: tuple[float, ...]
     edges: tuple[float, ...] = ()
+    codes: tuple[int, ...] = ()
     null_share: float = 0.0
     most_null: float = 0.0
+    most_null_hour: float = 0.0
     low: float | None = None
     high: float | None = None
     spread: float = 1.0
+    tail: float | None = None
+    log_mean: float | None = None
+    log_std: float | None = None
+    log_apart: float | None = None
     sketch: bytes = b""
 
 
@@ -45,14 +54,16 @@ class ReferenceWindow(msgspec.Struct, frozen=True):
 class VersionReference(msgspec.Struct, frozen=True):
     """What is normal for a version: its training rows by column, its scores, and windows out of time.
 
-    `rows`: how many rows; `block_s`: the width of the blocks behind `most_null` and `spread`. `scores`: of the gated
-    twin on the holdout, None for several classes. `windows`: by an expanding window over the history, oldest first.
+    `rows`: how many rows; `block_s`: the width of the blocks behind `spread` and `block_rows` how many rows one has (its
+    median). `columns`: at most the first 200 of the signature. `scores`: of the gated twin on the holdout, None for
+    several classes. `windows`: by an expanding window over the history, oldest first.
     """
 
     rows: int
     from_s: float
     to_s: float
     block_s: float
+    block_rows: float
     columns: tuple[ColumnReference, ...] = ()
     scores: ColumnReference | None = None
     windows: tuple[ReferenceWindow, ...] = ()

@@ -28,6 +28,7 @@ from headrace_trainer.core import endings
 from headrace_trainer.core.endings import Ending
 from headrace_trainer.core.fitting import Fitted, fit_gated, refit
 from headrace_trainer.core.gates import blocking, undecided
+from headrace_trainer.core.reference import left_out, reference_of
 from headrace_trainer.core.registration import Published, Trained, command_of, why_too_large
 from headrace_trainer.core.target import Unfit
 from headrace_trainer.core.training_set import TrainingSet
@@ -111,6 +112,8 @@ class TrainingRun:
             return self._finish(endings.rejected(blocked[0]), training_set=training_set)
         self._progress("refit", 0.75)
         fitted = await self._fitting(refit, target, *given, gated)
+        self._progress("reference", 0.8, left_out(training_set.signature))
+        reference = await in_thread(reference_of, deployment, training_set, gated)
         self._progress("onnx", 0.85)
         answers = answering(fitted.model, target, training_set.signature)
         fitted_on = rows.matrix[training_set.in_span(gated.span)]
@@ -121,7 +124,7 @@ class TrainingRun:
         model = await self._publish(await in_thread(skops_format.dump, fitted.model), "skops")
         twin = await self._publish(await in_thread(skops_format.dump, gated.twin), "skops")
         place = None if onnx is None else await self._publish(onnx, "onnx")
-        trained = Trained(training_set, gated, fitted, [*before, *gated.results, parity])
+        trained = Trained(training_set, gated, fitted, [*before, *gated.results, parity], reference)
         await self._register(deployment, trained, Published(model, twin, place, golden))
         open_result = undecided(gated.results, self.accepted.waivers, deployment.rollout.policy)
         return self._finish(endings.registered(open_result, deployment.name), fitted, training_set)

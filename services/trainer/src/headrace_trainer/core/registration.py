@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from headrace.events.definition import DeploymentDefinition
+from headrace.events.references import VersionReference
 from headrace.events.registry import ArtifactPlace, GateResult, GoldenRow, Lineage, RegisterVersion
 from headrace.events.training import RetrainAccepted
 from headrace_trainer.core.fitting import Fitted, Gated
@@ -21,12 +22,13 @@ COMMAND_BYTES = 900_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A version that passed its gates. `gates`: all results, in the order in which they were measured."""
+    """A version that passed its gates. `gates`: all results, in the order in which they were measured. `reference`: what is normal for it."""
 
     training_set: TrainingSet
     gated: Gated
     fitted: Fitted
     gates: Sequence[GateResult]
+    reference: VersionReference
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def command_of(
         onnx=published.onnx,
         golden=published.golden,
         asked_by=accepted.asked_by,
+        reference=trained.reference,
         **_card(training_set, gated),
     )
 
