@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 PAGE := services/console/page
 PAGE_STAMP := .venv/.page
 PAGE_SOURCES := $(shell find $(PAGE) -name node_modules -prune -o -type f -print)
-MEMBERS := libs/common libs/edge libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
+MEMBERS := libs/common libs/edge libs/backtest libs/cli deploy/broker $(wildcard services/*) $(wildcard examples/*)
 WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 # Many short processes: without compiled modules each start of scikit-learn costs seconds of CPU.

@@ -20,7 +20,7 @@ no_lock_of_uv() { ! git ls-files --error-unmatch uv.lock; }
 
 check "format" $bin/ruff format --check
 check "lint" $bin/ruff check
-check "types" $bin/ty check libs/common/src libs/edge/src libs/cli/src deploy/broker/src services/*/src examples/*/src
+check "types" $bin/ty check libs/common/src libs/edge/src libs/backtest/src libs/cli/src deploy/broker/src services/*/src examples/*/src
 check "import contracts" $bin/lint-imports --no-cache
 check "schemas follow the types" $bin/python -m headrace.events.schemas --check
 check "reference follows the types" $bin/python -m headrace.project.reference --check

@@ -30,6 +30,7 @@ from headrace_cli.commands import (
     feature,
     finding,
     model,
+    monitor,
     outcome,
     project,
     replay,
@@ -59,6 +60,7 @@ app.add_typer(project.app, name="project")
 replay.add_to(app)
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(finding.app, name="finding")
+app.add_typer(monitor.app, name="monitor")
 app.add_typer(topic.app, name="topic")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feature.app, name="feature")

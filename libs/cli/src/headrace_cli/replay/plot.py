@@ -21,8 +21,8 @@ _HOUR_S, _DAY_S = 3600.0, 86_400.0
 _TICKS_S = [n * _HOUR_S for n in (1, 2, 3, 6, 12)] + [n * _DAY_S for n in (1, 2, 4, 7, 14, 28, 56, 91, 182, 365)]
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """A chart with one block per value, blank for None.
+def sparkline(values: Sequence[float | None], low: float | None = None, high: float | None = None) -> str:
+    """A chart with one block per value, blank for None. `low`, `high`: the ends of the scale; by default those of the values.
 
     >>> sparkline([0.0, None, 0.5, 1.0])
     '▁ ▅█'
@@ -30,7 +30,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     found = [value for value in values if value is not None]
     if not found:
         return ""
-    low, high = min(found), max(found)
+    low, high = min(found) if low is None else low, max(found) if high is None else high
     return "".join(" " if value is None else _block(value, low, high) for value in values)
 
 

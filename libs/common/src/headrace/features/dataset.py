@@ -322,6 +322,14 @@ class Gathered:
             return np.full(len(ids), np.nan)
         return labels_of(label, asked(units, at_s, ids), table_of(self._outcomes), self.clock_s).labels
 
+    def known_s(self, rows: Rows) -> Floats:
+        """When the first outcome of each row became known, shape (n,), inf where none did by the clock."""
+        label = self.deployment.label
+        if label is None:
+            return np.full(len(rows), math.inf)
+        joined = labels_of(label, asked(rows.units, rows.at_s, rows.ids), table_of(self._outcomes), self.clock_s)
+        return np.where(joined.source >= 0, joined.first_s, math.inf)
+
     def outcomes(self) -> dict[str, int]:
         """The number of outcomes per fate (`FATES`) with respect to the requests that are rows.
 

@@ -1,0 +1,1 @@
+"""Back-tests: asks a process for one, and shows what it found."""

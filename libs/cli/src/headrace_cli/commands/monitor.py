@@ -1,0 +1,115 @@
+"""`headrace monitor backtest`."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace.durations import seconds
+from headrace.errors import Misconfigured
+from headrace.instants import instant_s
+from headrace_cli.session import Session, run
+from headrace_cli.terminal.render import console, finite, harmless, show
+
+app = typer.Typer(help="The monitor: what its policies would have done.", no_args_is_help=True)
+
+_MOST_FITS = 1000
+
+
+@app.callback()
+def _group() -> None:
+    """The monitor."""
+
+
+# long: one option a line
+@app.command("backtest")
+def backtest(
+    deployment: Annotated[str, typer.Argument(help="The deployment whose log is replayed.")],
+    from_: Annotated[str, typer.Option("--from", help="The first day, or instant, that is replayed (UTC).")],
+    to: Annotated[
+        str | None, typer.Option(help="The day, or instant, before which it ends; else the log's end.")
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of named policies (monitoring, retraining); else the project's own policy."),
+    ] = None,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FAULT",
+            help="Plant a fault: flip=.3@2013-06-01..3d, null=COLUMN@..., scale=COLUMN:1.6@..., power=2@...",
+        ),
+    ] = None,
+    training: Annotated[str, typer.Option(help="How long a training takes, in event time.")] = "1h",
+    fits: Annotated[
+        int, typer.Option(min=2, max=_MOST_FITS, help="At most so many versions are fitted for calendars.")
+    ] = 60,
+    out: Annotated[Path | None, typer.Option(help="A folder for plot.png, rows.parquet and report.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Replay the log through monitor and trainer: what each policy would have found, asked for, and gained by retrains."""
+    order: dict[str, Any] = {
+        "deployment": deployment,
+        "from_s": _instant_s(from_, "--from"),
+        "to_s": None if to is None else _instant_s(to, "--to"),
+        "policies": "" if policy is None else str(policy.absolute()),
+        "plants": plant or [],
+        "training_s": seconds(training),
+        "fits": fits,
+        "rows": "" if out is None else str(out.absolute() / "rows.parquet"),
+    }
+    report = finite(run(lambda session: _asked(session, order, is_quiet=as_json)))
+    if out is not None:
+        _write(out, report)
+    if as_json:
+        return print(json.dumps(report, indent=2))
+    return _show(report, out)
+
+
+async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:
+    from headrace_cli.backtest.asking import ask
+
+    session.projects.declared(order["deployment"])
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=is_quiet or not console.is_terminal) as bar:
+        task = bar.add_task("reading the log", total=1.0)
+        return await ask(order, lambda share, what: bar.update(task, completed=share, description=harmless(what)))
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    from headrace_cli.backtest.plot import png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "plot.png").write_bytes(png(report))
+
+
+def _show(report: dict[str, Any], out: Path | None) -> None:
+    from headrace_cli.backtest import shown
+
+    _line(shown.head(report))
+    show(shown.rows(report), shown.COLUMNS, as_json=False, empty="")
+    if retrains := shown.retrain_rows(report):
+        console.print()
+        show(retrains, shown.RETRAIN_COLUMNS, as_json=False, empty="", title="retrains that answered")
+    console.print()
+    for line in (*shown.curves(report), *shown.feet(report)):
+        _line(line)
+    if out is not None:
+        _line(f"written to {out}: plot.png, rows.parquet, report.json")
+
+
+def _line(text: str) -> None:
+    console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def _instant_s(text: str, name: str) -> float:
+    try:
+        return instant_s(datetime.fromisoformat(text))
+    except ValueError:
+        raise Misconfigured(
+            f"{name} is a day or an instant, such as 2013-06-01 or 2013-06-01T12:00Z, got {text!r:.80}"
+        ) from None
