@@ -87,15 +87,7 @@ async def _tried(
         raise Misconfigured(f"no request of {deployment.name} in this stretch has a label: nothing can be judged")
     yardstick = trainer.target.yardstick(history.labels[judged])
     never = never_of(history, start, yardstick, span)
-    played: dict[str, Played] = {}
-    for number, policy in enumerate(policies):
-
-        def progressed(share: float, number: int = number, name: str = policy.name) -> None:
-            whole = (number + share) / len(policies)
-            progress(_READING + (1 - _READING - _CALENDARS) * whole, f"trying {name}")
-
-        own = replace(trainer, deployment=policy.deployment)
-        played[policy.name] = await Loop(own, policy.deployment, start, *span, ready_s).run(progressed)
+    played = await _played(trainer, start, policies, span, ready_s, progress)
     grid_s = grid_of(*span, deployment.evaluation_window_s, order.fits)
     matrix = composite(
         trainer,
@@ -112,6 +104,27 @@ async def _tried(
         write_rows(Path(order.rows), history, yardstick, never, played, span)
     said = [*notes, *_notes(deployment, grid_s, ready_s)]
     return values_of(deployment.name, span, history, yardstick, never, matrix, played, worth, said)
+
+
+async def _played(
+    trainer: Trainer,
+    start: Version,
+    policies: Sequence[Policy],
+    span: tuple[float, float],
+    ready_s: float,
+    progress: Progress,
+) -> dict[str, Played]:
+    """Each policy in the closed loop, by name."""
+    played: dict[str, Played] = {}
+    for number, policy in enumerate(policies):
+
+        def progressed(share: float, number: int = number, name: str = policy.name) -> None:
+            whole = (number + share) / len(policies)
+            progress(_READING + (1 - _READING - _CALENDARS) * whole, f"trying {name}")
+
+        own = replace(trainer, deployment=policy.deployment)
+        played[policy.name] = await Loop(own, policy.deployment, start, *span, ready_s).run(progressed)
+    return played
 
 
 def never_of(history: History, start: Version, yardstick: Yardstick, span: tuple[float, float]) -> Floats:

@@ -25,7 +25,7 @@ from headrace_trainer.core.fitting import fit_gated, refit
 from headrace_trainer.core.gates import blocking, undecided
 from headrace_trainer.core.reference import reference_of
 from headrace_trainer.core.target import Target, Unfit, target_of
-from headrace_trainer.core.training_set import ChampionScores, LabelledRows, choose_training_set
+from headrace_trainer.core.training_set import ChampionScores, LabelledRows, TrainingSet, choose_training_set
 
 Build = Callable[..., Any]
 
@@ -98,7 +98,11 @@ class Trainer:
         if training_set.why_not:
             ending = endings.lacking_rows(training_set, accepted.cause)
             return Run(endings.finished(accepted, ending, 0.0, is_released=False, training_set=training_set))
-        rows = training_set.rows
+        return self._trained(accepted, training_set, number)
+
+    def _trained(self, accepted: RetrainAccepted, training_set: TrainingSet, number: int) -> Run:
+        """Fit, gate and refit."""
+        deployment, rows, target = self.deployment, training_set.rows, training_set.target
         given = (self._estimator, rows.matrix, rows.labels, rows.at_s)
         gated = fit_gated(deployment, target, training_set.span, *given, training_set.champion)
         if blocked := blocking(gated.results, accepted.waivers, deployment.gates):
@@ -106,14 +110,6 @@ class Trainer:
             return Run(endings.finished(accepted, ending, 0.0, is_released=False, training_set=training_set))
         fitted = refit(target, *given, gated)
         open_result = undecided(gated.results, accepted.waivers, deployment.rollout.policy)
-        lineage = Lineage(
-            request_from_s=gated.span.from_s,
-            request_to_s=gated.span.to_s,
-            parent=training_set.parent,
-            twin_to_s=gated.span.fit_to_s,
-            changed_at_s=gated.changed_at_s,
-        )
-        registered = registered_as(deployment, number, self.history.signature, accepted.clock_s, fitted.digest, lineage)
         finished = endings.finished(
             accepted,
             endings.registered(open_result, deployment.name),
@@ -122,8 +118,19 @@ class Trainer:
             fitted=fitted,
             training_set=training_set,
         )
-        reference = reference_of(deployment, training_set, gated)
-        registered = replace(registered, gates=tuple(gated.results), trained_rows=fitted.rows, reference=reference)
+        lineage = Lineage(
+            request_from_s=gated.span.from_s,
+            request_to_s=gated.span.to_s,
+            parent=training_set.parent,
+            twin_to_s=gated.span.fit_to_s,
+            changed_at_s=gated.changed_at_s,
+        )
+        registered = replace(
+            registered_as(deployment, number, self.history.signature, accepted.clock_s, fitted.digest, lineage),
+            gates=tuple(gated.results),
+            trained_rows=fitted.rows,
+            reference=reference_of(deployment, training_set, gated),
+        )
         return Run(finished, Version(registered, self._scoring(fitted.model), self._scoring(gated.twin)))
 
     def _labelled(self, places: np.ndarray) -> LabelledRows:

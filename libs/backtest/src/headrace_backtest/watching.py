@@ -72,7 +72,9 @@ class Watching:
         self._codec, self._clock = Codec(self._topics), ManualClock(begin_s)
         self._decisions = TopicPartition(self._topics.name("inference.decisions"), 0)
         self._outcomes = TopicPartition(self._topics.name("inference.outcomes"), 0)
-        project = ProjectDefinition("backtest", (), (), (), (), (msgspec.structs.replace(deployment, features=(), metrics=()),))
+        project = ProjectDefinition(
+            "backtest", (), (), (), (), (msgspec.structs.replace(deployment, features=(), metrics=()),)
+        )
         outside = Outside(behind=self._behind, reread=self._reread)
         self._shard = MonitorShard(self._topics, (project,), self._clock, Liveness(), outside)
         self._digests: dict[int, str] = {}
