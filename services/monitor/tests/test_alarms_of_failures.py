@@ -11,7 +11,7 @@ from headrace.hosting.alerts import Alarm, fire
 from headrace.log.port import Record
 from headrace_monitor.core.alerting import Alerting
 from headrace_monitor.core.cadence import LOOK_EVERY, Cadence
-from headrace_monitor.core.dead_letters import QUIET_S, SKEW_COUNT, SKEW_S, DeadLetters
+from headrace_monitor.core.dead_letters import GROW_COUNT, GROW_S, QUIET_S, SKEW_COUNT, SKEW_S, DeadLetters
 from headrace_monitor.core.facts import GaveUp, MonitoringFailed
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring_failures import FAILING_S, ROLLOUT, WINDOWS, MonitoringFailures
@@ -26,6 +26,11 @@ DEAD = Alarm(
     "records that feature cannot read are in dlq.feature",
     "headrace dlq list --service feature",
 )
+GROW = Alarm(
+    "DeadLettersGrow", {"service": "feature"}, "critical",
+    "feature could not read 100 records within 5 minutes: a producer writes what nobody can read",
+    "headrace dlq list --service feature",
+)  # fmt: skip
 SKEW = Alarm(
     "ClockSkew", {"topic": "t"}, "warning",
     "10 records of t within 5 minutes lie further ahead than 5 minutes: a sender's clock is wrong", "headrace topic tail t",
@@ -35,11 +40,11 @@ SKEW = Alarm(
 def test_a_dead_letter_is_over_after_a_minute_in_which_its_service_went_on() -> None:
     liveness, dead = Liveness(), DeadLetters()
     beat(liveness, 100.0, handled_total=5, lag={"t/0": 3})
-    assert dead.add("feature", 0.0, liveness) == DEAD
+    assert dead.add("feature", 0.0, liveness) == [DEAD]
     assert dead.pop_over(QUIET_S + 1, liveness) == []
     beat(liveness, 101.0, handled_total=6, lag={"t/0": 3})
     assert dead.pop_over(QUIET_S, liveness) == []
-    assert dead.pop_over(QUIET_S + 1, liveness) == [DEAD]
+    assert dead.pop_over(QUIET_S + 1, liveness) == [DEAD, GROW]
     assert dead.pop_over(QUIET_S + 1, liveness) == []
 
 
@@ -52,7 +57,15 @@ def test_a_service_that_has_read_all_has_recovered_and_one_that_stopped_has_not(
     liveness.on_record(
         PartitionResumed("feature", "t", 3, 42, "r", "ann"), Record("ops.stops.v1", 0, 1, b"k", b"", (), 0)
     )
-    assert dead.pop_over(QUIET_S + 1, liveness) == [DEAD]
+    assert dead.pop_over(QUIET_S + 1, liveness) == [DEAD, GROW]
+
+
+def test_a_hundred_dead_letters_within_five_minutes_are_more_than_one_bad_record() -> None:
+    dead, step_s = DeadLetters(), GROW_S / (GROW_COUNT - 1)
+    found = [dead.add("feature", n * step_s, Liveness()) for n in range(GROW_COUNT)]
+    assert found == [[DEAD]] * (GROW_COUNT - 1) + [[DEAD, GROW]]
+    assert dead.add("registry", GROW_S, Liveness()) != found[-1]
+    assert dead.add("feature", GROW_S + step_s + 0.1, Liveness()) == [DEAD]
 
 
 def test_ten_refused_instants_within_five_minutes_are_a_wrong_clock() -> None:
@@ -118,9 +131,10 @@ def test_a_failure_is_told_with_its_type() -> None:
     alerting = Alerting(Liveness())
     (alert,) = alerting.on_failure(MonitoringFailed("d", ROLLOUT, ValueError("no")), Now(5.0, 0.0)).facts
     assert alert == fire(not_monitored("d", ROLLOUT, "ValueError: no"), 5.0)
+    notes = {"group": "drift", "group_from": "1970-01-01T00:00:05Z", "findings": "1"}
     assert alerting.published([opened("drift")], Now(5.0, 0.0)) == [
         opened("drift"),
-        fire(Alarm("ModelDrift", {"deployment": "d"}, "warning", "it is so", FINDINGS), 5.0),
+        fire(Alarm("ModelDrift", {"deployment": "d"}, "warning", "it is so", FINDINGS, notes), 5.0),
     ]
     assert [
         fact.labels["alertname"] for fact in alerting.published([GaveUp(opened("drift"), "no use")], Now(5.0, 0.0))

@@ -27,6 +27,7 @@ from headrace.events.registry import (
 from headrace.hosting.alerts import Alarm, fire
 from headrace_monitor.core import finding_alarms, rollout_alarms
 from headrace_monitor.core.facts import Concern, GaveUp
+from headrace_monitor.core.finding_groups import FindingGroups
 from headrace_monitor.core.serving_alarms import ServingAlarms
 
 # rollouts
@@ -83,6 +84,7 @@ NAMES = {
     "traffic": ("SourceStopped", "headrace feature list", True),
     "contract": ("SourceChanged", FINDINGS, True),
     "labels": ("LabelsMissing", "headrace outcome list d", False),
+    "inputs": ("InputsMoved", FINDINGS, True),
     "worse_than_prior": ("ModelWorseThanPrior", "headrace explain d", True),
 }
 
@@ -96,8 +98,15 @@ def test_alarms_of_findings(kind: str, about: str) -> None:
     helpless = {"deployment": "d", "finding": kind} | ({"about": about} if about else {})
     unhelpful = Alarm("RetrainingUnhelpful", helpless, "warning", "", "headrace training list --deployment d")
     found, over = opened(kind, about), Alarm(name, labels, "warning", "", command)
-    assert finding_alarms.alarms_of(found) == (([], []) if kind == "worse_than_prior" else ([alarm], []))
-    assert finding_alarms.alarms_of(FindingResolved("f", "d", kind, "r", 6.0, about=about)) == ([], [over, unhelpful])
+    resolved = FindingResolved("f", "d", kind, "r", 6.0, about=about)
+    alone = kind == "worse_than_prior"
+    assert finding_alarms.alarms_of(found) == ([], [])
+    assert finding_alarms.alarms_of(resolved) == ([], [over, unhelpful] if alone else [unhelpful])
+    notes = {"group": kind, "group_from": "1970-01-01T00:00:05Z", "findings": "1"}
+    begun, groups = Alarm(name, labels, "warning", "it is so", command, notes), FindingGroups()
+    assert groups.alarms_of(resolved) == ([], [] if alone else [over])
+    assert groups.alarms_of(found) == ([] if alone else [begun], [])
+    assert groups.alarms_of(resolved) == ([], [] if alone else [begun])
     assert finding_alarms.alarms_of(Concern(found, True)) == ([alarm], [])
     assert finding_alarms.alarms_of(Concern(found, False)) == ([], [alarm])
     told = Alarm("RetrainingUnhelpful", helpless, "warning", "no use", unhelpful.command)

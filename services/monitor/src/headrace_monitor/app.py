@@ -85,6 +85,7 @@ class Monitor:
             learn=context.projects.learn,
             progress=inputs.note_progress,
             silences=self._silences,
+            runbook_url=context.settings.runbook_url,
         )
         self._shard = MonitorShard(
             context.topics, context.projects.definitions, context.clock, self._liveness, outside, context.health

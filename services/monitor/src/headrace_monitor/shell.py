@@ -47,7 +47,7 @@ class MonitorShard:
     ) -> None:
         self._topics, self._clock, self._outside = topics, clock, outside
         names = names_of(topics)
-        self.core = Monitoring(names, projects, liveness, outside.silences)
+        self.core = Monitoring(names, projects, liveness, outside.silences, outside.runbook_url)
         self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core)
         self._records, self._cadence = Records(topics, SERVICE), Cadence()
         self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)
@@ -175,7 +175,7 @@ class MonitorShard:
         if not self._cadence.is_time_for_services(now.monotonic_s):
             return []
         self._gauges.report(now.wall_s)
-        return self._published(self.core.alerting.look(self.core.deployments.watched, now).facts)
+        return self._published(self.core.alerting.due(self.core.deployments.watched, now))
 
     # what is published
 

@@ -10,6 +10,7 @@ from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.events.alerts import AlertChanged, SilenceEnded, SilenceSet
 from headrace.hosting import silences as rules
+from headrace.hosting.alerts import is_watchdog
 from headrace.log.codec import Message
 from headrace_cli.evidence.registry import me
 from headrace_cli.session import Session, plain, run
@@ -150,7 +151,7 @@ def _show_alerts(rows: Sequence[dict], *, with_status: bool) -> None:
     for row in rows:
         status = f"{row['status']} " if with_status else ""
         _line(f"{status}{row['severity']}  {row['alert']}  {row['about']}  since {row['since']}")
-        for name in ("silenced", "summary", "command", "runbook"):
+        for name in ("silenced", "summary", "description", "command", "runbook"):
             if row[name]:
                 _line(f"  {row[name]}" if name != "silenced" else f"  silenced {row[name]}")
 
@@ -168,7 +169,9 @@ def _line(text: str) -> None:
 
 
 async def _alerts(session: Session) -> list[AlertChanged]:
-    return [message.event for message in (await session.current_of("alerts")).values()]
+    """The newest record of each alert, without the dead-man record."""
+    alerts = [message.event for message in (await session.current_of("alerts")).values()]
+    return [alert for alert in alerts if not is_watchdog(alert)]
 
 
 async def _silences(session: Session) -> dict[str, SilenceSet]:
@@ -206,6 +209,7 @@ def row_of(alert: AlertChanged, silences: dict[str, SilenceSet], now_s: float) -
         "since": alert.starts_at,
         "silenced": "" if found is None else f"until {instant(found.ends_s)} by {found.by}: {found.reason}",
         "summary": alert.annotations["summary"],
+        "description": alert.annotations.get("description", ""),
         "command": alert.annotations["command"],
         "runbook": alert.annotations["runbook_url"],
         "payload": plain(alert),

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from headrace.events.inference import Answer, DecisionMade, FellBack, Refused
+from headrace.hosting.alerts import is_watchdog
 from headrace_cli.drill.load import Inputs, Load, Pulses, is_champion, step_of
 from headrace_cli.installation.local import Local
 from headrace_cli.session import Session
@@ -202,7 +203,8 @@ async def _decisions(session: Session, ids: set[str]) -> dict[str, list[Decision
 async def _alerts(session: Session, since_s: float) -> tuple[str, ...]:
     """Names of the alerts that fired since an instant."""
     fired = [m.event for m in await session.all_of("alerts") if m.record.timestamp_ms >= since_s * 1000]
-    return tuple(sorted({alert.labels["alertname"] for alert in fired if alert and alert.status == "firing"}))
+    real = [alert for alert in fired if alert and alert.status == "firing" and not is_watchdog(alert)]
+    return tuple(sorted({alert.labels["alertname"] for alert in real}))
 
 
 def _judged(

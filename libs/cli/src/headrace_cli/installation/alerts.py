@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from headrace.errors import HeadraceError, Poison
 from headrace.events.alerts import AlertChanged
 from headrace.events.ops import HealthReported
-from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, fire, resolve
+from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, fire, linked, resolve
 from headrace.hosting.naming import topics_of
 from headrace.hosting.settings import Settings
 from headrace.log.codec import Codec, out
@@ -154,7 +154,8 @@ class Alarms:
             self.firing.pop(alert.labels["alertname"], None)
 
     def _changes(self, wished: dict[str, Alarm]) -> list[AlertChanged]:
-        opened = [fire(alarm, time.time()) for name, alarm in wished.items() if name not in self.firing]
+        fired = [fire(alarm, time.time()) for name, alarm in wished.items() if name not in self.firing]
+        opened = [linked(alert, self.settings.runbook_url) for alert in fired]
         return opened + [resolve(alert, time.time()) for name, alert in self.firing.items() if name not in wished]
 
 

@@ -179,6 +179,9 @@ MISSING_VALUES = _own(
 )
 FINDINGS = _own("monitor", "gauge", "findings_open", "Open findings", "kind")
 ALERTS = _own("monitor", "gauge", "alerts_firing", "Alerts that are on", "severity")
+WATCHDOG = _own(
+    "monitor", "gauge", "watchdog_time_seconds", "When the dead-man record was last written, since the epoch"
+)
 PAGES = _own("monitor", "gauge", "pages_30d", "Alerts that began to page a person within the last 30 days")
 
 RUN = _histogram(

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -52,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
       connections. `console_port`: of the page, 0 for any free port.
     - `console_hosts`: the names (`Host`) by which the console is called, besides localhost, comma-separated. On loopback
       others are refused; on another address any name is taken while none is given.
-    - `runbook_url`: where the folder `docs/runbooks` can be read, for links of the console; "" shows paths.
+    - `runbook_url`: where the folder `docs/runbooks` can be read, for links of alerts and of the console; "" gives paths.
     - `runs_folder`: the folder of training runs ("" for the installation's home, else the temporary folder).
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
@@ -194,8 +195,24 @@ _CHOICES = {
 _AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
 _PORTS = ("http_port", "http_port_base", "gateway_port", "console_port")
 _HIGHEST_PORT = 65_535
+_URLS = ("runbook_url",)
 # It leaves room for a name of a hundred characters, and what surrounds it, in the 249 of a topic's name.
 _NAMESPACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?").fullmatch
+
+
+def is_web_address(text: str) -> bool:
+    """Whether it is the address of something on the web, with a host.
+
+    >>> [is_web_address(text) for text in ("https://h/p", "http://h:9093", "h:9093", "https://", "http://h:x", "ftp://h")]
+    [True, True, False, False, False, False]
+    """
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and text.isprintable()
+        )
+    except ValueError:
+        return False
 
 
 def _not_as(name: str, value: Any) -> str | None:
@@ -204,6 +221,8 @@ def _not_as(name: str, value: Any) -> str | None:
         return f"one of {', '.join(_CHOICES[name])}"
     if name in _PORTS and not 0 <= value <= _HIGHEST_PORT:
         return f"0 to {_HIGHEST_PORT}"
+    if name in _URLS and value and not is_web_address(value):
+        return "an address such as https://host/path"
     if name == "namespace" and not _NAMESPACE(value):
         return "at most 100 letters (a-z), digits, `_`, `.` or `-` (or empty), and begin with a letter or a digit"
     if name in _AT_LEAST_ONE and value < 1:

@@ -2,6 +2,7 @@
 
 from headrace.events.alerts import AlertChanged, SilenceSet
 from headrace.hosting import silences as rules
+from headrace.hosting.alerts import is_watchdog
 from headrace.log.envelope import format_instant, parse_instant
 from headrace_console.core.documents import AlertRow, Alerts, Mark, Offer, SilenceRow
 from headrace_console.core.seen import Seen
@@ -35,7 +36,7 @@ class Alarms:
 
     def _take_alert(self, seen: Seen) -> None:
         self.alerts.pop(seen.key, None)
-        if not isinstance(seen.event, AlertChanged):
+        if not isinstance(seen.event, AlertChanged) or is_watchdog(seen.event):
             return
         self.alerts[seen.key] = (seen.event, seen.place)
         if len(self.alerts) > KEPT:

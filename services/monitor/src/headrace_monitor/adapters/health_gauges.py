@@ -80,6 +80,8 @@ class HealthGauges:
         severities = Counter(alert.labels.get("severity") for alert in alerting.table.firing)
         measured.replace(of.FINDINGS, {(kind,): count for kind, count in kinds.items()})
         measured.replace(of.ALERTS, {(severity,): severities[severity] for severity in SEVERITIES})
+        written_s = alerting.watchdog.at_s
+        measured.replace(of.WATCHDOG, {} if written_s is None else {(): written_s})
         measured.replace(of.PAGES, {(): alerting.pages.count(now_s)})
 
     def _report_late(self) -> None:

@@ -21,7 +21,7 @@ class Outside:
     parity. `read_sources`: has other source topics read; without it they stay as they are. `sources_read`: the source topics
     that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
     nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
-    `silences`: those that are set, kept up to date by a view.
+    `silences`: those that are set, kept up to date by a view. `runbook_url`: where the runbooks can be read, "" for nowhere.
     """
 
     behind: Behind
@@ -32,3 +32,4 @@ class Outside:
     learn: Learn | None = None
     progress: Callable[[], None] = lambda: None
     silences: Silences = field(default_factory=Silences)
+    runbook_url: str = ""

@@ -9,7 +9,13 @@ DeploymentDegraded     an instance answers by the fallback chain      no instanc
 TransactionOpen        an unfinished transaction blocks a partition   no instance reports it                   liveness
 StateOverBound         a state is larger than its bound               it is not                                liveness
 DeadLettered           a record was dead-lettered                     none for a minute, the service goes on   dead_letters
+DeadLettersGrow        a hundred were within five minutes             with DeadLettered                        dead_letters
 ClockSkew              ten instants too far ahead in five minutes     none for five minutes                    dead_letters
+ConsumerLag            records wait, and an instance handles none     it handles some                          instance_alarms
+InstanceNotReady       an instance is not ready for two minutes       it is ready, or ends                     instance_alarms
+ReceiverAway           a receiver of alerts takes none for minutes    it takes them                            instance_alarms
+TrainingFailed         a run failed, or ran into a limit              a run ends otherwise                     training_alarms
+TrainingRefused        a retrain is refused, and waiting is no help   one is accepted                          training_alarms
 MonitoringFailed       a deployment's windows or rollout could not    a window of it closes well, or nothing   monitoring_failures
                        be evaluated                                   failed for ten minutes
 BreakerOpen            a breaker opens on an instance                 no instance has it open                  serving_alarms
@@ -22,10 +28,11 @@ RolloutRolledBack      a version was rolled back for harm (of each    a later ro
                        version)
 RolloutAborted         a rollout ended because a wait ran out, or     the next one starts, or harm is shown    rollout_alarms
                        nothing decided it
-ModelDrift, FeatureSkew, SourceStopped, SourceChanged, LabelsMissing  the finding is resolved                  finding_alarms
-                       a finding of that kind opens
+ModelDrift, FeatureSkew, InputsMoved, SourceStopped, SourceChanged,   all findings of its group are resolved   finding_alarms,
+LabelsMissing          a finding of that kind opens a group                                                    finding_groups
 ModelWorseThanPrior    a finding of that kind concerns the champion   it is resolved, or concerns no champion  finding_alarms
 RetrainingUnhelpful    a finding asks for no more retrains            the finding is resolved                  finding_alarms
+Watchdog               always: the dead-man record, not in the table  never                                    watchdog
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -8,20 +8,23 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.monitor import FindingOpened
 from headrace.events.registry import Route
-from headrace.hosting.alerts import OF_SUPERVISOR, Alarm
+from headrace.hosting.alerts import OF_SUPERVISOR, Alarm, is_watchdog, linked
 from headrace.log.envelope import parse_instant
 from headrace.step import Step
-from headrace_monitor.core import alarm_table, finding_alarms, rollout_alarms
+from headrace_monitor.core import alarm_table, finding_alarms, instance_alarms, rollout_alarms, training_alarms
 from headrace_monitor.core.alarm_table import AlarmStep, AlarmTable
 from headrace_monitor.core.dead_letters import INSTANT_FIELDS, DeadLetters
 from headrace_monitor.core.facts import Concern, Fact, GaveUp, InstantRefused, MonitoringFailed, Refused
+from headrace_monitor.core.finding_groups import FindingGroups
 from headrace_monitor.core.liveness import OF_STATE, Liveness
 from headrace_monitor.core.monitoring_failures import MonitoringFailures, monitoring_failed
 from headrace_monitor.core.now import Now
 from headrace_monitor.core.pages import Pages
 from headrace_monitor.core.serving_alarms import OF_INSTANCES, InferenceFact, ServingAlarms
 from headrace_monitor.core.silences import Silences
+from headrace_monitor.core.watchdog import Watchdog
 
 # An alert about instances is ended by their reports only when it is older than this: reports come each second.
 _SETTLED_S = 15.0
@@ -30,11 +33,13 @@ _SETTLED_S = 15.0
 class Alerting:
     """The alarm table, what is remembered to change it, and the pages sent.
 
-    `liveness`: what services report; `silences`: those that are set. Both are kept up to date by others.
+    `liveness`: what services report; `silences`: those that are set. Both are kept up to date by others. `runbook_url`: where
+    the folder of runbooks can be read, "" for nowhere.
     """
 
-    def __init__(self, liveness: Liveness, silences: Silences | None = None) -> None:
-        self.table = AlarmTable()
+    def __init__(self, liveness: Liveness, silences: Silences | None = None, runbook_url: str = "") -> None:
+        self.table, self._runbook_url = AlarmTable(), runbook_url
+        self._groups, self.watchdog = FindingGroups(), Watchdog()
         self.failures = MonitoringFailures()
         self.pages = Pages()
         self._liveness, self._dead, self._serving = liveness, DeadLetters(), ServingAlarms()
@@ -47,13 +52,20 @@ class Alerting:
 
         The supervisor's own are left out: it alone knows when they end.
         """
+        if is_watchdog(alert):
+            return self.watchdog.on_history(alert)
         if alert.labels.get("alertname") in OF_SUPERVISOR:
-            return
+            return None
         self.table = alarm_table.applied(self.table, [alert])
         self.pages.note(alert)
         self._serving.on_history(alert)
         if alert.labels.get("alertname") == "DeadLettered" and alert.status == "firing":
             self._dead.add(alert.labels["service"], now.monotonic_s, self._liveness)
+        return None
+
+    def on_start(self, found: Iterable[FindingOpened]) -> None:
+        """The history is read. `found`: the findings that are open."""
+        self._groups.on_start(found, self.table)
 
     # messages
 
@@ -68,6 +80,10 @@ class Alerting:
         """An inference instance reported a change of its state."""
         return self._change(*self._serving.alarms_of(fact), now)
 
+    def on_training(self, fact: Any, asked: Container[str], now: Now) -> AlarmStep:
+        """A fact of the trainer about a monitored deployment. `asked`: the ids of what the monitor requested for it."""
+        return self._change(*training_alarms.alarms_of(fact, asked), now)
+
     def on_route(self, route: Route) -> None:
         """Note which versions the route of a deployment names now."""
         self._serving.on_route(route)
@@ -78,7 +94,7 @@ class Alerting:
         `field`: the field that it was refused for, None when none is named; `topic`: where the record came from, without the
         namespace.
         """
-        step = self._change([self._dead.add(service, now.monotonic_s, self._liveness)], (), now)
+        step = self._change(self._dead.add(service, now.monotonic_s, self._liveness), (), now)
         if field not in INSTANT_FIELDS:
             return step
         return Step(self.table, step.facts + self.on_refused_instant(topic, now).facts)
@@ -107,7 +123,8 @@ class Alerting:
                     pass
                 case _:
                     found += [] if isinstance(fact, GaveUp | Concern) else [fact]
-                    found += self._change(*finding_alarms.alarms_of(fact), now).facts
+                    for begun, ended in (self._groups.alarms_of(fact), finding_alarms.alarms_of(fact)):
+                        found += self._change(begun, ended, now).facts
         return found
 
     def is_news(self, failed: MonitoringFailed) -> bool:
@@ -127,19 +144,27 @@ class Alerting:
 
     # the look at what services report
 
+    def due(self, monitored: Container[str], now: Now) -> list[AlertChanged]:
+        """What a look gives, and the dead-man record when it is time for it."""
+        return [*self.look(monitored, now).facts, *map(self._linked, self.watchdog.due(*now))]
+
     def look(self, monitored: Container[str], now: Now) -> AlarmStep:
         """Which alerts begin and end by what services report now. `monitored`: the deployments that have windows."""
-        on = [*self._liveness.state_alarms(), *self.failures.alarms(monitored, now.monotonic_s)]
+        on = [
+            *self._liveness.state_alarms(),
+            *instance_alarms.alarms(self._liveness),
+            *self.failures.alarms(monitored, now.monotonic_s),
+        ]
+        of_reports = (*OF_STATE, *instance_alarms.NAMES, "MonitoringFailed")
         # NB: while no report was read (at the start) nothing is known, so nothing may end.
         is_known = self._liveness.read_to_s > 0
         steps = [
             self._change(*self._liveness.service_alarms(), now),
             self._change((), self._dead.pop_over(now.monotonic_s, self._liveness), now),
-            self._taken(
-                alarm_table.set_to(self.table, on, (*OF_STATE, "MonitoringFailed"), now.wall_s, may_end=is_known), now
-            ),
+            self._taken(alarm_table.set_to(self.table, on, of_reports, now.wall_s, may_end=is_known), now),
         ]
         steps.append(self._taken(alarm_table.end(self.table, self._over_on_instances(), now.wall_s), now))
+        steps.append(self._taken(Step(self.table, tuple(self._groups.counted(self.table, now.monotonic_s))), now))
         steps.append(self._taken(Step(self.table, tuple(self._silences.changed(self.table.firing, now.wall_s))), now))
         return Step(self.table, tuple(alert for step in steps for alert in step.facts))
 
@@ -155,11 +180,14 @@ class Alerting:
 
     def _taken(self, step: AlarmStep, now: Now) -> AlarmStep:
         """Keep the table; what changed in it bears the mark of the silence that covers it now."""
-        alerts = tuple(self._silences.marked(alert, now.wall_s) for alert in step.facts)
+        alerts = tuple(self._linked(self._silences.marked(alert, now.wall_s)) for alert in step.facts)
         self.table = alarm_table.applied(step.state, alerts)
         for alert in alerts:
             self.pages.note(alert)
         return Step(self.table, alerts)
+
+    def _linked(self, alert: AlertChanged) -> AlertChanged:
+        return linked(alert, self._runbook_url)
 
 
 def _reason_of(failed: MonitoringFailed) -> str:

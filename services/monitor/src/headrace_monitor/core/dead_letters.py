@@ -1,7 +1,8 @@
-"""Alarms that follow from dead letters: that there are new ones, and that the clock of a sender is wrong.
+"""Alarms that follow from dead letters: that there are new ones, that they are many, and that the clock of a sender is wrong.
 
 `DeadLettered` is over when no new dead letter came for a minute while its service went on consuming: a service that is
-stopped and silent has not recovered. `ClockSkew` fires when ten records of a topic within five minutes were refused because
+stopped and silent has not recovered. `DeadLettersGrow` fires when a hundred came within five minutes: then it is no single
+record that cannot be read, but a producer. It ends with `DeadLettered`. `ClockSkew` fires when ten records of a topic within five minutes were refused because
 their instant lies too far ahead, and is over after five minutes without one.
 """
 
@@ -13,6 +14,7 @@ from headrace_monitor.core.liveness import Liveness
 
 QUIET_S = 60.0
 SKEW_COUNT, SKEW_S = 10, 300.0
+GROW_COUNT, GROW_S = 100, 300.0
 # The fields that a refusal names when an instant lies too far ahead.
 INSTANT_FIELDS = ("ce_time", "available_at")
 
@@ -21,6 +23,12 @@ def dead_lettered(service: str) -> Alarm:
     """Some records of the inputs of a service could not be read."""
     summary = f"records that {service} cannot read are in dlq.{service}"
     return Alarm("DeadLettered", {"service": service}, "warning", summary, f"headrace dlq list --service {service}")
+
+
+def dead_letters_grow(service: str) -> Alarm:
+    """Many records of the inputs of a service could not be read."""
+    summary = f"{service} could not read {GROW_COUNT} records within {GROW_S / 60:.0f} minutes: a producer writes what nobody can read"
+    return Alarm("DeadLettersGrow", {"service": service}, "critical", summary, f"headrace dlq list --service {service}")
 
 
 def clock_skew(topic: str, count: int = SKEW_COUNT) -> Alarm:
@@ -38,11 +46,15 @@ class DeadLetters:
 
     _newest: dict[str, tuple[float, int]] = field(default_factory=dict)
     _skewed: dict[str, deque[float]] = field(default_factory=dict)
+    _recent: dict[str, deque[float]] = field(default_factory=dict)
 
-    def add(self, service: str, now_s: float, liveness: Liveness) -> Alarm:
-        """Note a dead letter of a service. `now_s`: of the monotonic clock. Returns the alarm that is on from now."""
+    def add(self, service: str, now_s: float, liveness: Liveness) -> list[Alarm]:
+        """Note a dead letter of a service. `now_s`: of the monotonic clock. Returns the alarms that are on from now."""
         self._newest[service] = (now_s, _handled(service, liveness))
-        return dead_lettered(service)
+        recent = self._recent.setdefault(service, deque(maxlen=GROW_COUNT))
+        recent.append(now_s)
+        are_many = len(recent) == GROW_COUNT and now_s - recent[0] <= GROW_S
+        return [dead_lettered(service), *([dead_letters_grow(service)] if are_many else [])]
 
     def add_refused_instant(self, topic: str, now_s: float) -> Alarm | None:
         """Note that a record of a topic was refused for its instant; returns the alarm when there are many."""
@@ -60,11 +72,11 @@ class DeadLetters:
             if now_s - last_s > QUIET_S and _consumes(service, handled, liveness)
         ]
         for service in quiet:
-            del self._newest[service]
+            del self._newest[service], self._recent[service]
         calm = [topic for topic, recent in self._skewed.items() if now_s - recent[-1] > SKEW_S]
         for topic in calm:
             del self._skewed[topic]
-        return [*map(dead_lettered, quiet), *map(clock_skew, calm)]
+        return [*map(dead_lettered, quiet), *map(dead_letters_grow, quiet), *map(clock_skew, calm)]
 
 
 def _handled(service: str, liveness: Liveness) -> int:

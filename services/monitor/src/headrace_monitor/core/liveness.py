@@ -46,12 +46,14 @@ class Liveness:
 
     `read_to_s`: the append time of the newest report that was read, in seconds since the epoch; 0 before the first one.
     `_lives`: per service and process (instance, start), when it last reported and whether it ended because it was asked to.
+    `_unready_from_s`: per service and instance, since when it reports that it is not ready.
     """
 
     read_to_s: float = 0.0
     _seen: dict[str, dict[str, tuple[float, HealthReported]]] = field(default_factory=dict)
     _stops: dict[str, PartitionStopped] = field(default_factory=dict)
     _lives: dict[str, dict[tuple[str, float], tuple[float, bool]]] = field(default_factory=dict)
+    _unready_from_s: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def on_record(self, event: Any, record: Record) -> None:
         """A record of `ops.health` or `ops.stops`. A tombstone (`event` is None) ends the stop that its key names."""
@@ -70,8 +72,21 @@ class Liveness:
         instances = self._seen.setdefault(report.service, {})
         instances[report.instance] = (at_s, report)
         self._note_life(report, at_s)
+        self._note_readiness(report, at_s)
         if len(instances) > 1:
-            _forget_replaced(instances)
+            for name in _forget_replaced(instances):
+                self._unready_from_s.pop((report.service, name), None)
+
+    def _note_readiness(self, report: HealthReported, at_s: float) -> None:
+        instance = report.service, report.instance
+        if report.ready or report.stopping:
+            self._unready_from_s.pop(instance, None)
+        else:
+            self._unready_from_s.setdefault(instance, at_s)
+
+    def unready_s(self, report: HealthReported) -> float:
+        """For how long an instance has reported that it is not ready; 0 for one that is."""
+        return self.read_to_s - self._unready_from_s.get((report.service, report.instance), self.read_to_s)
 
     def down(self) -> dict[str, bool]:
         """For each service that ever reported, whether none of its instances does. One that ended when asked to is not down."""
@@ -168,11 +183,13 @@ class Liveness:
         lives[life] = (at_s, _was_asked_to_end(report))
 
 
-def _forget_replaced(instances: dict[str, tuple[float, HealthReported]]) -> None:
-    """Drop the instances of a service that were replaced long ago."""
+def _forget_replaced(instances: dict[str, tuple[float, HealthReported]]) -> list[str]:
+    """Drop the instances of a service that were replaced long ago; returns their names."""
     newest_s = max(at_s for at_s, _ in instances.values())
-    for name in [name for name, (at_s, _) in instances.items() if at_s < newest_s - FORGOTTEN_S]:
+    gone = [name for name, (at_s, _) in instances.items() if at_s < newest_s - FORGOTTEN_S]
+    for name in gone:
         del instances[name]
+    return gone
 
 
 def _was_asked_to_end(report: HealthReported) -> bool:

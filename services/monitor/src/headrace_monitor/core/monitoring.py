@@ -67,10 +67,11 @@ class Monitoring:
         projects: Sequence[ProjectDefinition],
         liveness: Liveness,
         silences: Silences | None = None,
+        runbook_url: str = "",
     ) -> None:
         self._names, self._liveness = names, liveness
         self.deployments, self._clocks, self._signatures = Deployments(), Clocks(), Signatures()
-        self.alerting = Alerting(liveness, silences)
+        self.alerting = Alerting(liveness, silences, runbook_url)
         self.rollouts = Rollouts(self.deployments.declared, self._usual_gain)
         self.replay = Replay(self.deployments, self.rollouts)
         self.intake = Intake(self.deployments, self._clocks, self.rollouts, self.replay, names.of_source)
@@ -119,6 +120,8 @@ class Monitoring:
         """
         self.intake.begin(committed)
         self._note_changed(self.deployments.set_up_all())
+        watched = self.deployments.watched.values()
+        self.alerting.on_start(opened for found in watched for opened in found.findings.open.values())
         starts = self.replay.starts(committed, {*read_once, *self._names.dead_letters})
         self.intake.begin_at(starts)
         return starts
@@ -178,7 +181,11 @@ class Monitoring:
 
     def _on_training(self, event: TrainingFact, record: Record, envelope: Envelope, now: Now) -> Facts:
         watched = self.deployments.watched.get(event.deployment)
-        return () if watched is None else self._moved(watched, findings.on_training(watched.findings, event))
+        if watched is None:
+            return ()
+        asked = {ask.request_id for ask in watched.findings.requests.by_key.values() if ask.request_id}
+        moved = self._moved(watched, findings.on_training(watched.findings, event))
+        return (*moved, *self.alerting.on_training(event, asked, now).facts)
 
     def _moved(self, watched: Watched, step: FindingStep) -> Facts:
         watched.findings = step.state
