@@ -29,7 +29,8 @@ from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.facts import FindingFact
 from headrace_monitor.core.findings import findings_of, on_champion, on_training, on_window
 from headrace_monitor.core.late_scores import SHADOW_DTYPE
-from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
+from headrace_monitor.core.retrain_reasons import TrainingFact
+from headrace_monitor.core.retrain_requests import request_id_of
 from headrace_monitor.core.windows import ROW_DTYPE
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion

@@ -89,6 +89,12 @@ WRONG = [
     ('on=["drift", "skew"]', 'on=["drfit"]', "got 'drfit': did you mean 'drift'? There are drift, skew, contract"),
     ('on=["drift", "skew"]', "on=[]", "on=[] retrains on nothing; there are drift, skew"),
     ('on=["drift", "skew"]', 'on="drift"', "on of Retraining must be a list, got 'drift': put it into brackets"),
+    ('on=["drift", "skew"]', 'on=["drift"], cron="0 3 * *"', "a cron expression has five fields (minute, hour, day, month, day of the week), got '0 3 * *'"),
+    ('on=["drift", "skew"]', 'on=["drift"], cron="0 25 * * 1"', "cron '0 25 * * 1': bad hour"),
+    ('on=["drift", "skew"]', 'on=["drift"], cron="0 3 * * *"', "retraining's cron '0 3 * * *' comes 1 d after itself, within its own cool-down: name a longer time"),
+    ('on=["drift", "skew"]', 'on=["drift"], every="3d"', "retraining every 3 d is within its own cool-down: name a longer time, or a shorter cooldown=... (now 7 d)"),
+    ('on=["drift", "skew"]', 'on=["drift"], every="9d", cron="0 3 * * 1"', "retraining has every= and cron=; one of them is enough"),
+    ('on=["drift", "skew"]', 'on=["drift"], after_rows=0', "retraining's after_rows must lie in 1..1,000,000,000, got 0"),
     ('cooldown="7d"', "cooldown=-7", "retraining's cooldown must be at least 0 s"),
     # rollout
     ("shares=[0.05, 0.25, 1]", "shares=[0.25, 0.05, 1]", "shares must grow from step to step"),

@@ -26,7 +26,8 @@ from headrace.project.compile import compile_project
 from headrace_monitor.core import findings
 from headrace_monitor.core.findings import FindingStep, findings_of
 from headrace_monitor.core.loss_change import Figure
-from headrace_monitor.core.retrain_requests import TrainingFact, request_id_of
+from headrace_monitor.core.retrain_reasons import TrainingFact
+from headrace_monitor.core.retrain_requests import request_id_of
 from headrace_monitor.core.windows import Windows
 
 DAY = 86_400.0

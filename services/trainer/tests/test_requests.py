@@ -86,7 +86,7 @@ def test_what_is_out_of_bounds_is_refused_with_what_was_got_and_what_is_allowed(
         "there are 100,000 waivers, at most 50 are allowed"
     )
     assert reason(change(sound, cause="mood")).startswith(
-        "cause must be one of first, drift, skew, contract, traffic, follow_up, schedule, manual"
+        "cause must be one of first, drift, skew, contract, traffic, inputs, follow_up, schedule, new_rows, manual"
     )
 
 

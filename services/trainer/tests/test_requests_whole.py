@@ -84,7 +84,7 @@ def waivers(count: int = 1, gate: str = "g", by: str = "b", reason: str = "r") -
         ("waivers", waivers(2, gate="g" * 200), waivers(2, gate="g" * 201), "a waiver's gate has 201 characters, at most 200 are allowed"),
         ("waivers", waivers(50, by="b" * 200), waivers(50, by="b" * 201), "a waiver's name has 201 characters, at most 200 are allowed"),
         ("waivers", waivers(50, reason="r" * 4_000), waivers(50, reason="r" * 4_001), "a reason has 4,001 characters, at most 4,000 are allowed"),
-        ("cause", "schedule", "m" * 300, f"cause must be one of first, drift, skew, contract, traffic, follow_up, schedule, manual, got {'m' * 200!r}"),
+        ("cause", "schedule", "m" * 300, f"cause must be one of first, drift, skew, contract, traffic, inputs, follow_up, schedule, new_rows, manual, got {'m' * 200!r}"),
         ("changed_at_s", NOW_S + 300, 1e300, "changed_at_s must lie in the years 1..9999 UTC, got 1e+300"),
     ],
 )  # fmt: skip

@@ -106,10 +106,21 @@ def _monitoring(found: d.DeploymentDefinition) -> Iterator[Line]:
     for test in found.monitoring:
         yield "watches", _detector(test)
     if found.retraining is not None:
-        on = ", ".join(found.retraining.on)
+        on = "; ".join(_retrains(found.retraining))
         pause = duration(found.retraining.cooldown_s)
         followed = "; a version after a change is followed by further ones as its labelled rows grow"
-        yield "retrains", f"on {on}, at most once per {pause} of event time{followed}"
+        yield "retrains", f"{on}; at most once per {pause} of event time{followed}"
+
+
+def _retrains(policy: d.RetrainingDefinition) -> Iterator[str]:
+    if policy.on:
+        yield f"on {', '.join(policy.on)}"
+    if policy.every_s:
+        yield f"every {duration(policy.every_s)}"
+    if policy.cron:
+        yield f"at {policy.cron!r} in UTC"
+    if policy.after_rows:
+        yield f"after {policy.after_rows:,} new labelled rows"
 
 
 def _detector(test: d.DriftDefinition) -> str:

@@ -195,12 +195,17 @@ class RetrainingDefinition(msgspec.Struct, frozen=True):
     """When to retrain. `on`: the kinds of findings that request a retrain.
 
     `cooldown_s`: event time from a run that made a version to the next run. `unhelpful`: after so many runs in a row
-    that did not bring the figure back, a finding requests no more.
+    that did not bring the figure back, a finding requests no more. `every_s`: event time from the newest version to the
+    next request, None for never. `cron`: requests at the instants of this expression in UTC, "" for none. `after_rows`:
+    labelled rows from the newest version to the next request, None for never.
     """
 
     on: tuple[str, ...]
     cooldown_s: float
     unhelpful: int = 3
+    every_s: float | None = None
+    cron: str = ""
+    after_rows: int | None = None
 
 
 class GuardrailDefinition(msgspec.Struct, frozen=True):

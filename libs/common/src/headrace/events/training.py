@@ -11,9 +11,10 @@ REQUEST_ID_CHARS = 200
 class RetrainRequested(msgspec.Struct, frozen=True):
     """A request to train a new version. Manual and automatic requests are the same event.
 
-    `cause`: `first` (the deployment has no version), the kind of a finding (`drift`, `skew`, `contract`, `traffic`),
-    `follow_up` (a retrain after a change had few rows, and now there are more), `schedule` or `manual`. `finding`: the
-    id of the finding. `clock_s`: the deployment's clock at the request; only older rows may be used. `waivers`: gates
+    `cause`: `first` (the deployment has no version), the kind of a finding (`drift`, `skew`, `contract`, `traffic`,
+    `inputs`), `follow_up` (a retrain after a change had few rows, and now there are more), `schedule`, `new_rows` or
+    `manual`. `finding`: the id of the finding. `clock_s`: the deployment's clock at the request, or the instant of its
+    schedule; only older rows may be used. `waivers`: gates
     that a named person lets the version pass although they fail. `changed_at_s`: the request since which the data are
     different, as far as the finding shows; None where nothing has changed, or it is not known.
     """

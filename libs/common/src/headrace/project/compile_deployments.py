@@ -153,7 +153,14 @@ def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
     policy = found.retraining
     if policy is None:
         return None
-    return d.RetrainingDefinition(tuple(policy.on), seconds(policy.cooldown), policy.unhelpful)
+    return d.RetrainingDefinition(
+        tuple(policy.on),
+        seconds(policy.cooldown),
+        policy.unhelpful,
+        None if policy.every is None else seconds(policy.every),
+        policy.cron or "",
+        policy.after_rows,
+    )
 
 
 def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:

@@ -104,8 +104,13 @@ class LossChange:
 
 @dataclass(frozen=True)
 class Retraining:
-    """Requests a new version on these kinds of findings.
+    """Requests a new version on these kinds of findings, and by a schedule in event time where one is given.
 
+    - `on`: `drift`, `skew`, `contract`, `traffic` or `inputs`; none with `on=()`. Inputs may move without harm, so
+      `inputs` is for deployments whose labels come too late.
+    - `every`: so much event time after the newest version was asked for, such as `"30d"`.
+    - `cron`: at the instants of a cron expression in UTC, such as `"0 3 * * 1"` for Mondays at 03:00.
+    - `after_rows`: when so many labelled rows have come since the newest version was asked for.
     - `cooldown`: the least event time between two runs; runs that end without a version do not count.
     - `unhelpful`: a finding stays open until the figure is back, and requests again meanwhile. After so many retrains
       that did not bring it back, it stops with an alert.
@@ -117,6 +122,9 @@ class Retraining:
     on: Sequence[str] = ("drift",)
     cooldown: str | float = "7d"
     unhelpful: int = 3
+    every: str | float | None = None
+    cron: str | None = None
+    after_rows: int | None = None
 
 
 @dataclass(frozen=True)

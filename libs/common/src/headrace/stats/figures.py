@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
 FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
-FINDINGS = ("drift", "skew", "contract", "traffic")
+FINDINGS = ("drift", "skew", "contract", "traffic", "inputs")
 
 # A window that closed because its labels' horizon has passed is judged, if this share of its labels came.
 LEAST_LABELLED = 0.5

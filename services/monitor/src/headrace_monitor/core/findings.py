@@ -25,7 +25,8 @@ from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
 from headrace_monitor.core.drift import Detector
 from headrace_monitor.core.facts import Concern, FindingFact
 from headrace_monitor.core.finding_alarms import ONCE
-from headrace_monitor.core.retrain_requests import FIRST, RetrainRequests, Standing, TrainingFact
+from headrace_monitor.core.retrain_reasons import FIRST, TrainingFact
+from headrace_monitor.core.retrain_requests import RetrainRequests, Standing
 from headrace_monitor.core.usual_gain import Record, recorded
 
 # Kinds of findings about sources.

@@ -29,7 +29,7 @@ from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring_failures import WINDOWS
 from headrace_monitor.core.now import Now
 from headrace_monitor.core.replay import Replay
-from headrace_monitor.core.retrain_requests import TrainingFact
+from headrace_monitor.core.retrain_reasons import TrainingFact
 from headrace_monitor.core.rollouts import ClockOf, Rollouts
 from headrace_monitor.core.serving_alarms import InferenceFact
 from headrace_monitor.core.signatures import Signatures

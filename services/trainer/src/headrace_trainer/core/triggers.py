@@ -28,7 +28,7 @@ from headrace.step import Step
 
 # Causes that do not wait for the cool-down.
 WITHOUT_COOLDOWN = ("first", "manual", "follow_up")
-CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "manual")
+CAUSES = ("first", *FINDINGS, "follow_up", "schedule", "new_rows", "manual")
 # The outcome of a run that registered a version.
 REGISTERED = "registered"
 MAX_NAME, MAX_TEXT, MAX_WAIVERS = 200, 4_000, 50

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from headrace import cron
 from headrace.events import definition as d
 from headrace.project.applicable.wording import KINDS, unknown
 from headrace.project.rules.sentences import Sentence
@@ -9,12 +10,14 @@ from headrace.stats.figures import FIGURES, FINDINGS
 
 # `LossChange` cannot estimate the spread from fewer windows.
 _LEAST_WINDOWS = 3
+_DAY_S = 86_400.0
 # What must be declared for a kind of finding to exist: the argument, and how to write it.
 _NEEDS = {
     "drift": ("monitoring", "monitoring=[LossChange()]"),
     "skew": ("features", "features=[...]"),
     "contract": ("features", "features=[...]"),
     "traffic": ("features", "features=[...]"),
+    "inputs": ("training", "training=Training(build)"),
 }
 
 
@@ -43,11 +46,31 @@ def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDef
 def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
     if found.training is None:
         yield Sentence(f"{what}: retraining needs training=Training(build)", ("retraining",))
-    if not policy.on:
-        yield Sentence(f"{what}: on=[] retrains on nothing; there are {', '.join(FINDINGS)}", ("retraining", "on"))
+    if not (policy.on or policy.every_s or policy.cron or policy.after_rows):
+        others = "or every=..., cron=..., after_rows=..."
+        problem = f"on=[] retrains on nothing; there are {', '.join(FINDINGS)}, {others}"
+        yield Sentence(f"{what}: {problem}", ("retraining", "on"))
+    yield from _schedule(what, policy)
     for number, kind in enumerate(policy.on):
         places = ("retraining", "on", number), ("retraining",)
         if kind not in FINDINGS:
             yield Sentence(f"{what}: retraining needs kinds of findings, {unknown(kind, FINDINGS)}", *places)
         elif not getattr(found, _NEEDS[kind][0]):
             yield Sentence(f"{what}: without {_NEEDS[kind][1]} there is no finding {kind!r} to retrain on", *places)
+
+
+def _schedule(what: str, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+    """A schedule that the cool-down would refuse is none."""
+    if policy.every_s and policy.cron:
+        yield Sentence(f"{what}: retraining has every= and cron=; one of them is enough", ("retraining", "cron"))
+    way_out = f"name a longer time, or a shorter cooldown=... (now {policy.cooldown_s / _DAY_S:g} d)"
+    if policy.every_s and policy.every_s < policy.cooldown_s:
+        problem = f"retraining every {policy.every_s / _DAY_S:g} d is within its own cool-down: {way_out}"
+        yield Sentence(f"{what}: {problem}", ("retraining", "every"))
+    if (
+        policy.cron
+        and cron.why_not(policy.cron) is None
+        and (gap_s := cron.least_gap_s(policy.cron)) < policy.cooldown_s
+    ):
+        problem = f"retraining's cron {policy.cron!r} comes {gap_s / _DAY_S:g} d after itself, within its own cool-down"
+        yield Sentence(f"{what}: {problem}: {way_out}", ("retraining", "cron"))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from headrace import cron
 from headrace.events import definition as d
 from headrace.project.rules import bounds
 from headrace.project.rules.derived import derived_rules
@@ -211,6 +212,15 @@ def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         yield from at(("retraining", "on"), bounds.count(what, "the number of reasons to retrain", len(on), 0, 100))
         for number, kind in enumerate(on):
             yield from at(("retraining", "on", number), bounds.text(what, "a reason to retrain", kind, 100, 1))
+        yield from at(("retraining",), _schedule(what, found.retraining))
+
+
+def _schedule(what: str, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+    yield from at(("every",), bounds.seconds(what, "retraining's every", policy.every_s, 60))
+    if policy.cron and (wrong := cron.why_not(policy.cron)) is not None:
+        yield Sentence(f"{what}: {wrong}", ("cron",))
+    if policy.after_rows is not None:
+        yield from at(("after_rows",), bounds.count(what, "retraining's after_rows", policy.after_rows, 1, 10**9))
 
 
 def _detector(what: str, test: d.DriftDefinition, evaluation_window_s: float) -> Iterator[str]:
