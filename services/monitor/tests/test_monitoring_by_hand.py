@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from services.monitor.tests.test_rollout_analysis import NEW, OLD
@@ -29,7 +28,7 @@ from headrace.log.port import Record, TopicPartition
 from headrace.step import Step
 from headrace.testing.registry import version_of
 from headrace_monitor.core.clock import InputPlaces, Reading
-from headrace_monitor.core.evaluation import evaluate, lookback_s, prior_of, sample_of
+from headrace_monitor.core.evaluation import SAMPLE_ROWS, evaluate, lookback_s, prior_of
 from headrace_monitor.core.facts import MonitoringFailed, WindowReported
 from headrace_monitor.core.findings import on_champion
 from headrace_monitor.core.liveness import Liveness
@@ -296,6 +295,5 @@ def test_a_window_says_all_that_it_shows() -> None:
     judged = evaluate(dataclasses.replace(inputs, rows=few), DAY, (0, 0), None)
     why = "1 of 4 requests have a label, 50% are needed"
     assert (judged.verdict, judged.unmeasured, judged.labelled, judged.positive_share) == ("UNMEASURED", why, 1, 0.0)
-    assert sample_of(DEPLOYMENT, rows)[0].tolist() == [20, 21, 22, 23]
-    assert sample_of(msgspec.structs.replace(DEPLOYMENT, features=()), rows) == {}
+    assert rows.sample(SAMPLE_ROWS)[0].tolist() == [20, 21, 22, 23]
     assert (prior_of(DEPLOYMENT), lookback_s(PROJECT, DEPLOYMENT)) == (None, 4 * 3_600.0)

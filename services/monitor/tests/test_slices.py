@@ -10,7 +10,7 @@ from services.monitor.tests.watched import DAY, DEPLOYMENT, PROJECT, decision
 from headrace.events.definition import InputDefinition
 from headrace.events.registry import ColumnPin
 from headrace.features.outcomes import KnownOutcome
-from headrace_monitor.core.evaluation import WindowInputs, evaluate, sample_of
+from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.slices import MOST_VALUES
 from headrace_monitor.core.windows import Windows
 
@@ -62,9 +62,3 @@ def test_rare_values_and_rows_that_are_not_read_again_are_in_no_slice() -> None:
     assert {name for name in quality.metrics if name.startswith("rows@")} == {"rows@kind=mail"}
     assert sum(name.startswith("rows@carrier") for name in quality.metrics) <= MOST_VALUES
     assert quality.rows == len(CODES)
-
-
-def test_decisions_are_read_again_for_slices() -> None:
-    rows = inputs().rows
-    assert [len(offsets) for offsets in sample_of(SLICED, rows).values()] == [len(CODES)]
-    assert sample_of(replace(SLICED, slices=(), features=()), rows) == {}

@@ -1,6 +1,6 @@
 """A finding as a story: what moved, the windows beside it, what was requested because of it, and its end."""
 
-from headrace.events.monitor import VersionQuality, WindowClosed
+from headrace.events.monitor import FindingEvidence, FindingOpened, Segment, VersionQuality, WindowClosed
 from headrace.events.training import RetrainCoalesced, RetrainRefused
 from headrace.events.verdicts import PASS
 from headrace.evidence.findings import Finding, Findings
@@ -36,7 +36,17 @@ def test_a_finding_says_what_moved_and_since_when() -> None:
         0.5,
     )
     assert (found.at_s, found.changed_at_s) == (EVENT_S, EVENT_S - 2 * HOUR_S)
-    assert (found.place, found.is_open, found.segment) == ("monitor.findings.v1/0/0", True, None)
+    assert (found.place, found.is_open, found.evidence) == ("monitor.findings.v1/0/0", True, None)
+
+
+def test_the_evidence_of_a_finding_is_kept_as_it_was_recorded() -> None:
+    segment = Segment("carrier", "UA", 300, 0.25, 0.9, 0.4, 0.75)
+    evidence = FindingEvidence("inference.decisions.v1/0/7", EVENT_S, ("r1",), segment)
+    history = History()
+    opened = FindingOpened("f9", "d", "drift", "", EVENT_S, severity="page", evidence=evidence)
+    history.add(opened, "f9")
+    found = only(folded(history))
+    assert (found.severity, found.evidence) == ("page", evidence)
 
 
 def test_the_windows_before_and_after_stand_beside_it() -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
+from headrace.events.monitor import FindingEvidence, Moved, Segment
 from headrace.evidence.episodes import Duration, Episode, Medians
 from headrace.evidence.findings import Finding, Retrain, WindowSeen
 from headrace.evidence.lines import Line, lines_of
@@ -146,7 +147,7 @@ def finding_row(found: Finding) -> dict[str, str | float | None]:
 def show_finding(found: Finding) -> None:
     """One finding as a story."""
     mark, style = MARKS["ok" if not found.is_open else "attention"]
-    state = "open" if found.is_open else "resolved"
+    state = f"{'open' if found.is_open else 'resolved'}, {found.severity}"
     console.print(Text.assemble((mark, style), " ", (f"{found.kind} of {found.deployment}", "bold"), f"  ({state})"))
     console.print(Text(harmless(f"  {found.summary}")))
     about = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -166,6 +167,7 @@ def _about(found: Finding) -> Iterable[tuple[str, str]]:
         f"{found.about or 'the deployment as a whole'}: {', '.join(figures)} (detector {found.detector or '-'})",
     )
     yield "changed", f"{stamp(found.changed_at_s, '%Y-%m-%d %H:%M')} event time"
+    yield from _evidence(found.evidence)
     yield "found", _at(found.at_s, found.wall_s, found.place)
     for name, window in (("before", found.before), ("found in", found.found_in), ("newest", found.after)):
         if window is not None:
@@ -176,6 +178,48 @@ def _about(found: Finding) -> Iterable[tuple[str, str]]:
         yield "retrain", "none was requested"
     if found.resolved_s is not None and found.resolved_wall_s is not None:
         yield "resolved", f"{_at(found.resolved_s, found.resolved_wall_s, found.resolved_place)}: {found.resolved}"
+
+
+def _evidence(evidence: FindingEvidence | None) -> Iterable[tuple[str, str]]:
+    """What a finding rests on, one line per subject; a subject of which nothing is known says so or has no line."""
+    if evidence is None:
+        yield "evidence", "not recorded: the finding is older than the monitor that records it"
+        return
+    if evidence.first_at_s is not None:
+        place = shorter(evidence.first_place) or "no record shows it"
+        yield "first", f"{stamp(evidence.first_at_s, '%Y-%m-%d %H:%M:%S')} event time  {place}"
+    yield "segment", segment_text(evidence.segment)
+    if evidence.moved:
+        yield "moved with it", ", ".join(map(moved_text, evidence.moved))
+    if evidence.producers:
+        yield "changed too", ", ".join(evidence.producers)
+    if evidence.charts:
+        yield "other charts", ", ".join(evidence.charts)
+    if evidence.requests:
+        yield "requests", ", ".join(evidence.requests[:3]) + (", ..." if len(evidence.requests) > 3 else "")
+
+
+def segment_text(segment: Segment | None) -> str:
+    """The segment of a finding in words.
+
+    >>> segment_text(Segment("carrier", "UA", 300, 0.25, 0.9, 0.4, 0.75))
+    'carrier UA: .9 there, .4 in the rest; 300 requests (25 %) account for 75 % of the change'
+    """
+    if segment is None:
+        return "no part of the requests stands out"
+    figures = f"{number(segment.measured)} there, {number(segment.rest)} in the rest"
+    share = f"{segment.rows:,} requests ({segment.share:.0%}) account for {segment.explains:.0%} of the change"
+    return f"{segment.column} {segment.value}: {figures}; {share}".replace("%", " %")
+
+
+def moved_text(moved: Moved) -> str:
+    """A column that moved with a finding.
+
+    >>> moved_text(Moved("temp", "null_share", 0.5, 0.01)), moved_text(Moved("temp", "psi", 0.4))
+    ('temp (null share .5, usually .01)', 'temp (psi .4)')
+    """
+    usually = "" if moved.before is None else f", usually {number(moved.before)}"
+    return f"{moved.column} ({moved.statistic.replace('_', ' ')} {number(moved.measured)}{usually})"
 
 
 def _at(event_s: float, wall_s: float, place: str) -> str:

@@ -278,6 +278,51 @@ class RetrainAsk(msgspec.Struct, frozen=True):
     asked_s: float | None = None
 
 
+class PartsSeen(msgspec.Struct, frozen=True):
+    """What the loss of a version usually is in the parts of the requests that one column makes.
+
+    `edges`: between the parts of a number; `values`: the parts of a category, None for a number. Behind these one more
+    part holds the requests without a value. `rows`, `sums`: per part the labelled requests and the sum of their losses, faded.
+    """
+
+    column: str
+    rows: tuple[float, ...]
+    sums: tuple[float, ...]
+    edges: tuple[float, ...] = ()
+    values: tuple[str, ...] | None = None
+
+
+class WindowBegin(msgspec.Struct, frozen=True):
+    """Where a closed window began: the instant of its first decision and its place, `topic/partition/offset`."""
+
+    from_s: float
+    at_s: float
+    place: str
+
+
+class ProducerChanged(msgspec.Struct, frozen=True):
+    """Something else writes decisions since `at_s`. `what`: `code`, `version` or `definition`."""
+
+    at_s: float
+    what: str
+    before: str
+    after: str
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """What the newest windows of a deployment were like, by which a finding is explained.
+
+    `parts`: by column, of `version` only. `begins`: of the newest windows. `producers`: per kind of `ProducerChanged`
+    who wrote in the newest window. `changed`: the newest changes.
+    """
+
+    version: int | None = None
+    parts: tuple[PartsSeen, ...] = ()
+    begins: tuple[WindowBegin, ...] = ()
+    producers: dict[str, tuple[str, ...]] = {}
+    changed: tuple[ProducerChanged, ...] = ()
+
+
 class MonitorState(msgspec.Struct, frozen=True):
     """The monitor's own state of one deployment, enough to continue after a restart from `replay_from`.
 
@@ -288,7 +333,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     windows in a row with too few labels. `late_requests`, `late_outcomes`: the number of records, since the beginning,
     that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
-    scores, and labels per class.
+    scores, and labels per class. `usual`: what a finding is explained by; None before the first window.
     """
 
     deployment: str
@@ -307,6 +352,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     needed_from_s: float | None = None
     unlabelled: int = 0
     record: tuple[float, ...] = ()
+    usual: Usual | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """A finding as a story: what moved, since when, the windows before and after, what was requested because of it, and its end.
 
-The monitor records which source, column, feature or version a finding is about. Which segment of requests explains it is
-not recorded yet: `segment` is None.
+The monitor records which source, column, feature or version a finding is about, and what it rests on: the segment of requests
+that explains it most, inputs that moved with it, who writes differently since.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
+from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import (
     REQUEST_ID_CHARS,
@@ -70,7 +70,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     `changed_at_s`, `back_at`, `measured`, `limit`: as in `FindingOpened`. `before`: the window before the one that it was
     found in, `found_in`: that one, `after`: the newest since, at
-    most until it was resolved. `segment`: always None, "not recorded".
+    most until it was resolved. `severity`, `evidence`: as in `FindingOpened`; the evidence is None in records from before
+    it was recorded.
     """
 
     finding: str
@@ -97,7 +98,8 @@ class Finding(msgspec.Struct, frozen=True):
     found_in: WindowSeen | None = None
     after: WindowSeen | None = None
     retrains: tuple[Retrain, ...] = ()
-    segment: None = None
+    severity: str = "warning"
+    evidence: FindingEvidence | None = None
 
     @property
     def is_open(self) -> bool:
@@ -183,7 +185,7 @@ _TAKEN = (
 def _opened(event: FindingOpened, message: Message, place: str) -> Finding:
     names = (
         "finding", "deployment", "kind", "summary", "about", "detector", "version", "measured", "limit", "back_at",
-        "changed_at_s", "window_from_s", "window_to_s", "at_s",
+        "changed_at_s", "window_from_s", "window_to_s", "at_s", "severity", "evidence",
     )  # fmt: skip
     fields = {name: getattr(event, name) for name in names}
     return Finding(**fields, wall_s=message.record.timestamp_ms / 1000, place=place)

@@ -7,7 +7,7 @@ either falls, the feature that differs in most rows is named, with its likely ca
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Tables = Mapping[str, EventTable]
 @dataclass(frozen=True)
 class Parity:
     """The number of compared rows, the shares of rows equal to the bit, the largest feature lag, and the worst
-    difference.
+    difference. `differs`: per id of a request that was compared, whether its row is one of those behind `skew`.
     """
 
     rows: int
@@ -37,6 +37,7 @@ class Parity:
     max_lag_s: float
     missing_share: float
     skew: SkewSeen | None = None
+    differs: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,13 @@ def parity(
         _max_lag_s(tables, topics, logged, seen.at_s),
         float(np.isnan(served).mean()),
         _worst(seen, applied, by_tiles, by_as_of),
+        _differs(logged, by_as_of if by_tiles.all() else by_tiles),
     )
+
+
+def _differs(logged: Sequence[DecisionMade], equal: NDArray[np.bool_]) -> dict[str, bool]:
+    different = np.logical_not(equal.all(axis=1)).tolist()
+    return dict(zip((row.request_id for row in logged), different, strict=True))
 
 
 def applied_values(

@@ -9,7 +9,6 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
@@ -18,18 +17,16 @@ from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.stats.figures import least_labelled
-from headrace.step import Step
-from headrace_monitor.core.facts import FindingFact, WindowReported
-from headrace_monitor.core.findings import Findings, on_window
+from headrace_monitor.core.facts import WindowReported
 from headrace_monitor.core.measures import Custom, with_metrics
 from headrace_monitor.core.profiles import profile_sources
-from headrace_monitor.core.quality import figures_of, needs_sample
+from headrace_monitor.core.quality import figures_of
 from headrace_monitor.core.scored import Scored, labelled_of
 from headrace_monitor.core.slices import Columns, Slice, slices_of
 from headrace_monitor.core.windows import Rows
 
-# So many rows of a window are compared with recomputed ones.
-PARITY_ROWS = 5000
+# So many decisions of a window are read again: their rows are compared with recomputed ones, and explain findings.
+SAMPLE_ROWS = 5000
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class WindowInputs:
     `sample`: decisions of it, read again. `tables`: of the sources that the deployment's views read, by name.
     `whole_from_s`: the instant from which on these are whole. `topics`: the full topic name per source. `comparable`: digests
     of the signatures whose rows today's views make; rows of other signatures are not compared. `columns`: of each signature.
+    `decisions`: the full name of the topic of decisions.
     """
 
     project: ProjectDefinition
@@ -50,6 +48,7 @@ class WindowInputs:
     whole_from_s: float
     comparable: Collection[str] = ()
     columns: Columns = field(default_factory=dict)
+    decisions: str = ""
 
     @cached_property
     def scored(self) -> tuple[Scored, ...]:
@@ -81,24 +80,6 @@ def prior_of(deployment: DeploymentDefinition) -> float | tuple[float, ...] | No
     return None if found is None else found.probabilities or found.value
 
 
-def sample_of(deployment: DeploymentDefinition, rows: Rows) -> dict[int, NDArray[np.int64]]:
-    """Which decisions of a window must be read again: their offsets per partition, ascending; none where none is needed."""
-    is_needed = deployment.features or deployment.slices or needs_sample(deployment.label)
-    return rows.sample(PARITY_ROWS) if is_needed else {}
-
-
-def close(
-    findings: Findings, inputs: WindowInputs, from_s: float, closes_s: float, late: tuple[int, int]
-) -> Step[Findings, WindowReported | FindingFact]:
-    """A window that begins at `from_s` has closed at `closes_s` of event time: what it shows, and what follows from that.
-
-    `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`.
-    """
-    window = evaluate(inputs, from_s, late, findings.drift_statistic)
-    step = on_window(findings, window, inputs.rows.served_version, closes_s)
-    return Step(step.state, (WindowReported(window, findings.champion), *step.facts))
-
-
 def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: float, requests: int) -> WindowReported:
     """A window that could not be evaluated: that it is over, and nothing else. `requests`: how many it held."""
     why = "it could not be evaluated: the alert MonitoringFailed has the reason"
@@ -122,7 +103,7 @@ def evaluate(
     to_s = from_s + deployment.evaluation_window_s
     labelled = int((~np.isnan(rows.labels)).sum())
     figures = figures_of(deployment.label, rows, inputs.scored, prior_of(deployment))
-    skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, _comparable(inputs))
+    skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, comparable_of(inputs))
     is_whole = from_s >= inputs.whole_from_s
     lacking = _lacking(deployment, labelled, len(rows))
     return WindowClosed(
@@ -153,7 +134,7 @@ def evaluate(
     )
 
 
-def _comparable(inputs: WindowInputs) -> list[DecisionMade]:
+def comparable_of(inputs: WindowInputs) -> list[DecisionMade]:
     """The decisions whose features can be recomputed: by views of today, from sources that are whole as far as they look back."""
     if not inputs.deployment.features:
         return []

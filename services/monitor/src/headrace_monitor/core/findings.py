@@ -14,6 +14,7 @@ from headrace.events.monitor import (
     FindingResolved,
     MonitorState,
     SourceProfile,
+    Usual,
     VersionQuality,
     WindowClosed,
 )
@@ -41,7 +42,7 @@ class Findings:
     findings, by `key_of`. `windows_closed`, `labelled_total`: windows and labelled rows so far. `profiles`: per source the
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
-    `record`: see `usual_gain`.
+    `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`.
     """
 
     deployment: DeploymentDefinition
@@ -56,6 +57,7 @@ class Findings:
     unlabelled: int = 0
     clock_s: float = 0.0
     record: Record = ()
+    usual: Usual | None = None
 
     @property
     def standing(self) -> Standing:
@@ -303,6 +305,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         worse=dict(findings.worse),
         unlabelled=findings.unlabelled,
         record=findings.record,
+        usual=findings.usual,
     )
 
 
@@ -326,6 +329,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.unlabelled,
         memory.closed_to_s,
         memory.record,
+        memory.usual,
     )
     return replace(found, requests=_all_asking(found))
 

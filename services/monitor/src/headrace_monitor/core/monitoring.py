@@ -249,12 +249,13 @@ class Monitoring:
             self.intake.sources.whole_from_s(sources),
             self._signatures.comparable(watched.project, watched.deployment),
             self._signatures.columns(watched.deployment.name),
+            self._names.decisions,
         )
 
     def on_window_closed(
         self, watched: Watched, from_s: float, closes_s: float, step: Step[Findings, WindowReported | FindingFact]
     ) -> Facts:
-        """A window was evaluated: `step` is what `evaluation.close` returned."""
+        """A window was evaluated: `step` is what `closing.close` returned."""
         watched.findings = step.state
         self.alerting.failures.note_well(watched.deployment.name)
         return self._dropped(watched, from_s, closes_s, step.facts)

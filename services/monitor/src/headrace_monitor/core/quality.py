@@ -34,7 +34,7 @@ Prior = float | tuple[float, ...] | None
 
 _LEAST = 1e-15
 # The standard deviation of labels that fill their range as a bell does, as a share of the range.
-_SPREAD_SHARE = 0.25
+SPREAD_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,6 @@ class Figures:
     class_shares: dict[str, float] | None = None
     mean_label: float | None = None
     unmeasured: str = ""
-
-
-def needs_sample(label: LabelDefinition | None) -> bool:
-    """Whether decisions must be read again to know how versions did."""
-    return label is not None and label.kind == CLASSES
 
 
 def figures_of(label: LabelDefinition | None, rows: Rows, scored: Sequence[Scored], prior: Prior = None) -> Figures:
@@ -84,7 +79,7 @@ def _quality_of(label: LabelDefinition, scored: Scored, prior: Prior) -> Version
     if label.kind == CLASSES:
         return _class_quality(version, role, scores, labels, prior)
     if label.kind == NUMBER:
-        scale = None if label.low is None or label.high is None else (label.high - label.low) * _SPREAD_SHARE
+        scale = None if label.low is None or label.high is None else (label.high - label.low) * SPREAD_SHARE
         return _number_quality(version, role, scores, labels, scale, prior)
     return quality(version, role, scores, labels, prior if isinstance(prior, float) else None)
 
@@ -160,7 +155,7 @@ def _number_quality(
         float(scores.mean()),
         rmse=squared**0.5,
         mae=float(np.abs(errors).mean()),
-        score=None if scale is None else _mean(np.abs(errors)) * _SPREAD_SHARE / scale,
+        score=None if scale is None else _mean(np.abs(errors)) * SPREAD_SHARE / scale,
         squared_error=None if row_losses is None else float(row_losses.mean()),
         **({} if row_losses is None else errors_of(row_losses, row_losses, over)),
     )

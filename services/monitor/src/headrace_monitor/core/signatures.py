@@ -13,9 +13,12 @@ from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.registry import ColumnPin, VersionRegistered
 from headrace.features.rows import bare_signature
 
+# Signatures of a deployment whose columns are kept: those of the newest versions. Vocabularies may be large.
+_KEPT = 8
+
 
 class Signatures:
-    """The views behind each signature that a version has, and its columns, by deployment."""
+    """The views behind each signature that a version has, by deployment, and the columns of the newest ones."""
 
     def __init__(self) -> None:
         self._views: dict[str, dict[str, str]] = {}
@@ -25,10 +28,14 @@ class Signatures:
         """Note the signature of a registered version."""
         signature = registered.signature
         self._views.setdefault(registered.deployment, {})[signature.digest] = signature.views_digest
-        self._columns.setdefault(registered.deployment, {})[signature.digest] = signature.columns
+        newest = self._columns.setdefault(registered.deployment, {})
+        newest.pop(signature.digest, None)
+        newest[signature.digest] = signature.columns
+        if len(newest) > _KEPT:
+            del newest[next(iter(newest))]
 
     def columns(self, deployment: str) -> Mapping[str, tuple[ColumnPin, ...]]:
-        """The columns of each signature that a version of a deployment has, by the signature's digest."""
+        """The columns of the signatures of the newest versions of a deployment, by the signature's digest."""
         return self._columns.get(deployment, {})
 
     def comparable(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> frozenset[str]:
