@@ -1,5 +1,6 @@
-"""`headrace alert list|silence|unsilence|silences`."""
+"""`headrace alert list|silence|unsilence|silences|forward`."""
 
+import os
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from headrace.hosting import silences as rules
 from headrace.hosting.alerts import is_watchdog
 from headrace.log.codec import Message
 from headrace_cli.evidence.registry import me
+from headrace_cli.installation.local import environ_here
 from headrace_cli.session import Session, plain, run
 from headrace_cli.terminal.pairs import pairs
 from headrace_cli.terminal.reasons import Reason
@@ -144,6 +146,16 @@ def list_silences(as_json: AsJson = False) -> None:
     if as_json or not rows:
         return show(rows, (), as_json=as_json, empty="no silence is in force")
     return _show_silences(rows)
+
+
+@app.command("forward")
+def forward() -> None:
+    """Send alerts to the receivers that are set (Alertmanager, webhooks, Slack), until it is ended. `headrace up` does it by itself."""
+    # NB: only here, since it opens a connection pool and the other commands start faster without it.
+    from headrace_cli.forwarding.app import main
+
+    os.environ.update(environ_here())
+    raise typer.Exit(main())
 
 
 def _show_alerts(rows: Sequence[dict], *, with_status: bool) -> None:

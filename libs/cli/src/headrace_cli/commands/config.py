@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from headrace.hosting.settings import origins
+from headrace.hosting.settings import SECRETS, origins
 from headrace_cli.installation.local import environ_here
 from headrace_cli.terminal.render import show
 
 app = typer.Typer(help="Settings.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_SECRETS = ("sasl_password", "api_keys")
 
 
 @app.callback()
@@ -26,7 +25,7 @@ def show_settings(as_json: AsJson = False) -> None:
         if value != found[name][0]:
             found[name] = (value, "`headrace up` here")
     rows = [
-        {"setting": name, "value": "***" if name in _SECRETS and value else value, "from": where}
+        {"setting": name, "value": "***" if name in SECRETS and value else value, "from": where}
         for name, (value, where) in found.items()
     ]
     show(rows, ["setting", "value", "from"], as_json=as_json, empty="")

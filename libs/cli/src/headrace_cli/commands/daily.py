@@ -21,7 +21,7 @@ from headrace.hosting.settings import Settings
 from headrace_cli.evidence.status import broker_line, deployments, held_back, local_rows, services
 from headrace_cli.installation.children import RESTART_AT_ONCE, last_line
 from headrace_cli.installation.local import Local
-from headrace_cli.installation.services import SERVICES, console_address
+from headrace_cli.installation.services import console_address, processes_of
 from headrace_cli.scaffold import write_project
 from headrace_cli.session import Session, plain, run, session
 from headrace_cli.terminal.render import console, harmless, show, show_result
@@ -58,15 +58,15 @@ def up(
         )
         raise
     ready = [row for row in rows if row["ready"]]
-    line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(SERVICES)} services ready; logs in {local.home}/logs"
+    line = f"up: broker {state['bootstrap_servers']}, {len(ready)} of {len(processes_of(Settings.load()))} services ready; logs in {local.home}/logs"
     address = console_address(Settings.load(), state)
     result = {"bootstrap_servers": state["bootstrap_servers"], "console": address, "services": rows}
     show_result(result, as_json=as_json, line=f"{line}\nconsole {address}" if address else line)
-    if len(ready) < len(SERVICES):
+    if len(ready) < len(processes_of(Settings.load())):
         waiting = [row for row in rows if not row["ready"]]
         reasons = "".join(f"\n  {_why_not(row)}" for row in waiting)
         raise HeadraceError(
-            f"{len(ready)} of {len(SERVICES)} services are ready ({ended}; `headrace down` ends all){reasons}"
+            f"{len(ready)} of {len(processes_of(Settings.load()))} services are ready ({ended}; `headrace down` ends all){reasons}"
         )
     if not as_json and not any(row["deployment"] for row in run(deployments)):
         console.print("next: `headrace apply PROJECT` (a path, or an installed example such as `flights`)")
@@ -291,7 +291,7 @@ async def _until_ready(opened: Session, local: Local, progress: "_StartProgress"
         if state is None or state["error"]:
             raise HeadraceError(f"the supervisor has ended: see {local.home / 'supervisor.log'}")
         waiting = [row for row in rows if not row["ready"]]
-        if not waiting and len(rows) >= len(SERVICES):
+        if not waiting and len(rows) >= len(processes_of(Settings.load())):
             return rows, ""
         looping = {name for name, child in state["services"].items() if _is_looping(child)}
         if waiting and all(row["service"] in looping for row in waiting):

@@ -10,9 +10,17 @@ from typing import Any
 from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
 from headrace_broker import free_port, holder
+from headrace_cli.forwarding.receivers import receivers_of
 from headrace_cli.installation.children import Child
 
 SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer", "console")
+# Where a receiver of alerts is set.
+FORWARDER = "forwarder"
+
+
+def processes_of(settings: Settings) -> tuple[str, ...]:
+    """What an installation with these settings runs: the services, and what forwards alerts where a receiver is set."""
+    return (*SERVICES, FORWARDER) if receivers_of(settings) else SERVICES
 
 
 def ports_of(settings: Settings, *, anywhere: bool) -> dict[str, int]:
@@ -23,8 +31,8 @@ def ports_of(settings: Settings, *, anywhere: bool) -> dict[str, int]:
     if not anywhere and settings.console_port:
         _refuse_used(settings.http_host, settings.console_port, "the console", "HEADRACE_CONSOLE_PORT")
     if anywhere or base == 0:
-        return {name: free_port() for name in SERVICES}
-    ports = {name: base + number for number, name in enumerate(SERVICES)}
+        return {name: free_port() for name in processes_of(settings)}
+    ports = {name: base + number for number, name in enumerate(processes_of(settings))}
     for name, port in ports.items():
         _refuse_used(settings.http_host, port, f"the health of {name}", "HEADRACE_HTTP_PORT_BASE")
     return ports
@@ -58,7 +66,8 @@ def child_of(name: str, home: Path, bootstrap: str, port: int, settings: Setting
         page_port = free_port() if is_any else settings.console_port
         environ["HEADRACE_CONSOLE_PORT"] = str(page_port)
     # NB: -P: a file in the folder of `up` (queue.py) must not replace a module of that name in a service.
-    command = [sys.executable, "-P", "-m", f"headrace_{name}"]
+    module = "headrace_cli.forwarding" if name == FORWARDER else f"headrace_{name}"
+    command = [sys.executable, "-P", "-m", module]
     return Child(name, command, home / "logs" / f"{name}.log", environ, http_port=port, page_port=page_port)
 
 

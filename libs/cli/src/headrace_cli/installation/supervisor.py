@@ -29,7 +29,7 @@ from headrace_cli.installation.children import RESTART_AT_ONCE, Child, reunite, 
 from headrace_cli.installation.disk import Disk
 from headrace_cli.installation.folder import BROKER_FOLDER, StateFile, locked, refuse_other_format, sign, write_format
 from headrace_cli.installation.hung import is_answering, observe
-from headrace_cli.installation.services import SERVICES, child_of, ports_of
+from headrace_cli.installation.services import child_of, ports_of, processes_of
 
 _log = logging.getLogger("headrace.supervisor")
 
@@ -139,7 +139,7 @@ class Supervisor:
 
     def _start_services(self, bootstrap: str, ports: dict[str, int]) -> None:
         now_s = asyncio.get_running_loop().time()
-        for name in SERVICES:
+        for name in processes_of(self.settings):
             self.children[name] = child_of(
                 name, self.home, bootstrap, ports[name], self.settings, anywhere=self.anywhere
             )

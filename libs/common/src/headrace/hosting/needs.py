@@ -32,6 +32,7 @@ _OWN: dict[str, tuple[str, ...]] = {
         "training.facts", "inference.facts", "alerts", "alerts.silences", "inference.decisions", "inference.outcomes",
         "registry.models", "registry.routes",
     ),
+    "forwarder": ("alerts", "alerts.silences"),
     "trainer": (
         "training.requests", "training.facts", "registry.commands", "registry.models", "registry.artifacts",
         "inference.requests", "inference.outcomes", "inference.decisions",
@@ -51,7 +52,7 @@ def needed(topics: Topics, service: str, projects: Iterable[ProjectDefinition] =
     if service not in _OWN:
         return frozenset(spec.name for spec in topics.specs())
     names = {topics.name(base) for base in _ALL + _OWN[service]}
-    if service != "gateway":
+    if service not in ("gateway", "forwarder"):
         names |= {topics.dlq(service), topics.name("ops.stops")}
     if service in ("monitor", "console"):
         names |= {topics.dlq(other) for other in topics.services}

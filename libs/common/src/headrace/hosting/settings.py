@@ -54,6 +54,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `console_hosts`: the names (`Host`) by which the console is called, besides localhost, comma-separated. On loopback
       others are refused; on another address any name is taken while none is given.
     - `runbook_url`: where the folder `docs/runbooks` can be read, for links of alerts and of the console; "" gives paths.
+    - Who is sent alerts, by `headrace alert forward`: `alertmanager_url`, addresses of Alertmanagers, comma-separated;
+      `alert_webhook_url`, for the payload of Alertmanager's webhooks; `alert_slack_url`, a webhook of Slack's shape;
+      `alert_watchdog_url`, a dead man's switch, for the dead-man record alone. `alertmanager_authorization` and
+      `alert_webhook_authorization` are sent as the header `Authorization`.
     - `runs_folder`: the folder of training runs ("" for the installation's home, else the temporary folder).
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
@@ -78,6 +82,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console_port: int = 8090
     console_hosts: str = ""
     runbook_url: str = ""
+    alertmanager_url: str = ""
+    alertmanager_authorization: str = ""
+    alert_webhook_url: str = ""
+    alert_webhook_authorization: str = ""
+    alert_slack_url: str = ""
+    alert_watchdog_url: str = ""
     api_keys_file: str = ""
     api_keys: str = ""
     trusted_header: str = ""
@@ -183,7 +193,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
     except msgspec.ValidationError as error:
         raise Misconfigured(f"{where}: {name} {error}, got {value!r}") from None
     if (expected := _not_as(name, found)) is not None:
-        raise Misconfigured(f"{where}: {name} must be {expected}, got {value!r}")
+        shown = "another text (a secret, not shown)" if name in SECRETS else repr(value)
+        raise Misconfigured(f"{where}: {name} must be {expected}, got {shown}")
     return found
 
 
@@ -195,7 +206,12 @@ _CHOICES = {
 _AT_LEAST_ONE = ("replication_factor", "partitions_requests", "partitions_replies", "trainings_at_once")
 _PORTS = ("http_port", "http_port_base", "gateway_port", "console_port")
 _HIGHEST_PORT = 65_535
-_URLS = ("runbook_url",)
+_URLS = ("runbook_url", "alertmanager_url", "alert_webhook_url", "alert_slack_url", "alert_watchdog_url")
+# Never shown: passwords, keys, and addresses that whoever knows them may post to.
+SECRETS = (
+    "sasl_password", "api_keys", "alertmanager_url", "alertmanager_authorization", "alert_webhook_url",
+    "alert_webhook_authorization", "alert_slack_url", "alert_watchdog_url",
+)  # fmt: skip
 # It leaves room for a name of a hundred characters, and what surrounds it, in the 249 of a topic's name.
 _NAMESPACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})?").fullmatch
 
@@ -221,8 +237,13 @@ def _not_as(name: str, value: Any) -> str | None:
         return f"one of {', '.join(_CHOICES[name])}"
     if name in _PORTS and not 0 <= value <= _HIGHEST_PORT:
         return f"0 to {_HIGHEST_PORT}"
-    if name in _URLS and value and not is_web_address(value):
-        return "an address such as https://host/path"
+    several = name == "alertmanager_url"
+    if (
+        name in _URLS
+        and value
+        and not all(map(is_web_address, map(str.strip, value.split(",") if several else [value])))
+    ):
+        return f"{'addresses, comma-separated,' if several else 'an address'} such as https://host/path"
     if name == "namespace" and not _NAMESPACE(value):
         return "at most 100 letters (a-z), digits, `_`, `.` or `-` (or empty), and begin with a letter or a digit"
     if name in _AT_LEAST_ONE and value < 1:

@@ -4,7 +4,7 @@ alert               it is on while an instance reports
 ------------------  ---------------------------------------------------------------------------------------------------
 ConsumerLag         that records wait and none was handled for 30 s in which it had a core (`progress`); an open transaction
                     that holds them back is `TransactionOpen` instead
-ReceiverAway        that a receiver of alerts has taken none for minutes (`receiver:NAME`, of what forwards alerts)
+ReceiverAway        that a receiver of alerts has taken none for minutes (`receiver:NAME`, of `headrace alert forward`)
 InstanceNotReady    for two minutes that it is not ready, for a reason that no other alert is about
 
 An instance judges itself: it knows whether it waited for a core, so a slow machine raises nothing. How long it was not ready

@@ -1,0 +1,40 @@
+"""The process `forwarder`: one `Forwarder` per receiver that the settings name, over one view of the silences."""
+
+from collections.abc import Sequence
+
+from headrace.errors import Misconfigured
+from headrace.hosting.runtime import Runnable
+from headrace.hosting.silences import taken
+from headrace.log.codec import Message
+from headrace.log.views import View
+from headrace.project import service
+from headrace_cli.forwarding.forwarder import Forwarder, Source
+from headrace_cli.forwarding.receivers import receivers_of
+
+NAME = "forwarder"
+
+
+async def build(context: service.Context) -> Sequence[Runnable]:
+    """The parts of the process. Raises `Misconfigured` where no receiver is set."""
+    receivers = receivers_of(context.settings)
+    if not receivers:
+        raise Misconfigured(
+            "no receiver of alerts is set: set alertmanager_url, alert_webhook_url, alert_slack_url or alert_watchdog_url"
+        )
+    silences: dict = {}
+
+    def take(message: Message) -> None:
+        record, key = message.record, (message.record.key or b"").decode("utf-8", "replace")
+        left = taken(silences, message.event, key, record.timestamp_ms / 1000)
+        silences.clear()
+        silences.update(left)
+
+    view = View(context.log, context.codec, [context.topics.name("alerts.silences")], take)
+    await view.start()
+    source = Source(context.log, context.codec, context.topics, context.clock, context.health, lambda: silences)
+    return [view, *(Forwarder(source, receiver) for receiver in receivers)]
+
+
+def main() -> int:
+    """Run until a signal; returns the exit code."""
+    return service.main(NAME, build)
