@@ -18,6 +18,7 @@ from headrace.log.port import Record, TopicPartition
 from headrace_monitor.core.clock import Clocks, Reading
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.facts import InstantRefused, Refused
+from headrace_monitor.core.held_rows import Among
 from headrace_monitor.core.intake import Intake
 from headrace_monitor.core.late_scores import PLACED_DTYPE, SHADOW_DTYPE, LateScores
 from headrace_monitor.core.late_scores import key_of as late_key
@@ -153,7 +154,7 @@ def test_an_outcome_that_is_none_is_refused_with_the_field(
 def test_an_outcome_is_kept_with_all_that_it_says() -> None:
     world = World()
     assert world.observe(OutcomeObserved("d", "u", True, "r1", "o9"), 3, DAY) is None
-    (row,) = world.windows.labels.between(-math.inf, math.inf)
+    (row,) = world.windows.labels.between(-math.inf, math.inf, Among(np.array([key_of("u")], dtype=np.uint64)))
     assert (row["unit"], row["value"], row["known_s"], row["corrects"] != 0, row["id"] != 0) == (
         key_of("u"),
         1.0,

@@ -11,7 +11,8 @@ from services.monitor.tests.windows_scene import BINARY, flat, windows
 
 from headrace.events.definition import LabelDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
-from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome
+from headrace.features.outcomes import OUTCOME_BYTES, KnownOutcome, key_of
+from headrace_monitor.core.held_rows import Among
 from headrace_monitor.core.labels import KEPT_S, Labels
 from headrace_monitor.core.windows import ROW_BYTES, Windows
 
@@ -186,17 +187,19 @@ def test_another_definition_takes_over_what_waits_divided_anew() -> None:
 
 # labels
 
+U = Among(np.array([key_of("u")], dtype=np.uint64))
+
 
 def test_outcomes_are_kept_for_a_day_and_corrections_stay() -> None:
     labels = Labels(BINARY, 10**6)
     for known_s, corrects in ((10.0, ""), (KEPT_S, ""), (3 * KEPT_S, ""), (20.0, "x")):
         labels.add(told("u", 1.0, known_s, corrects=corrects or None))
     assert (len(labels), labels.observed, labels.held_bytes) == (4, 4, 4 * OUTCOME_BYTES)
-    assert labels.between(KEPT_S, 2 * KEPT_S)["known_s"].tolist() == [KEPT_S, 20.0]
+    assert labels.between(KEPT_S, 2 * KEPT_S, U)["known_s"].tolist() == [KEPT_S, 20.0]
     labels.forget_before(2 * KEPT_S)
     assert len(labels) == 4
     labels.forget_before(3 * KEPT_S)
-    assert labels.between(-math.inf, math.inf)["known_s"].tolist() == [3 * KEPT_S, 20.0]
+    assert labels.between(-math.inf, math.inf, U)["known_s"].tolist() == [3 * KEPT_S, 20.0]
     assert labels.held_bytes == 2 * OUTCOME_BYTES
     labels.forget_before(4 * KEPT_S + 1.0)
     assert len(labels) == 0
@@ -207,7 +210,7 @@ def test_over_the_bound_the_chunk_of_the_oldest_outcomes_is_dropped_and_counted(
     for number in range(17):
         labels.add(told("u", 1.0, float(number)))
     assert (len(labels), labels.dropped, labels.observed) == (15, 2, 17)
-    assert labels.between(-math.inf, math.inf)["known_s"].tolist() == [float(n) for n in range(2, 17)]
+    assert labels.between(-math.inf, math.inf, U)["known_s"].tolist() == [float(n) for n in range(2, 17)]
 
 
 def test_labels_of_another_kind_are_not_taken_over() -> None:

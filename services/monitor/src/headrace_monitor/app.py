@@ -10,6 +10,7 @@ from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.adapters.service_views import service_views, silences_view
+from headrace_monitor.adapters.spill import Spill
 from headrace_monitor.adapters.undecided_requests import UndecidedRequests
 from headrace_monitor.core.evaluation import sources_of
 from headrace_monitor.core.liveness import Liveness
@@ -86,6 +87,7 @@ class Monitor:
             progress=inputs.note_progress,
             silences=self._silences,
             runbook_url=context.settings.runbook_url,
+            keep=Spill().keep,
         )
         self._shard = MonitorShard(
             context.topics, context.projects.definitions, context.clock, self._liveness, outside, context.health

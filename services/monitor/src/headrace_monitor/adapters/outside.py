@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from headrace.hosting.triage import Learn
 from headrace_monitor.adapters.input_ends import Behind, Undecided
 from headrace_monitor.adapters.window_evaluation import Reread
+from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.intake import SourcesToRead
 from headrace_monitor.core.silences import Silences
 
@@ -21,7 +22,8 @@ class Outside:
     parity. `read_sources`: has other source topics read; without it they stay as they are. `sources_read`: the source topics
     that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
     nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
-    `silences`: those that are set, kept up to date by a view. `runbook_url`: where the runbooks can be read, "" for nowhere.
+    `silences`: those that are set, kept up to date by a view. `runbook_url`: where the runbooks can be read, "" for nowhere. `keep`: where
+    rows lie that wait for labels.
     """
 
     behind: Behind
@@ -33,3 +35,4 @@ class Outside:
     progress: Callable[[], None] = lambda: None
     silences: Silences = field(default_factory=Silences)
     runbook_url: str = ""
+    keep: Keep = InMemory

@@ -15,6 +15,7 @@ from headrace.events.monitor import MonitorState
 from headrace.instants import EARLIEST_S
 from headrace_monitor.core.evaluation import lookback_s, sources_of
 from headrace_monitor.core.findings import Findings, findings_of, forget_profiles, memory_of
+from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.windows import Windows
 
 
@@ -66,9 +67,10 @@ class Changed:
 
 class Deployments:
     """The deployments that are declared (`declared`), those of them that are monitored (`watched`), and the newest memory of
-    each deployment (`memories`), all by name."""
+    each deployment (`memories`), all by name. `keep`: where rows lie that wait for labels."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep = InMemory) -> None:
+        self._keep = keep
         self.declared: dict[str, DeploymentDefinition] = {}
         self.watched: dict[str, Watched] = {}
         self.memories: dict[str, MonitorState] = {}
@@ -151,7 +153,7 @@ class Deployments:
 
     def _watched(self, name: str) -> Watched:
         deployment, memory = self.declared[name], self.memories.get(name)
-        findings, windows = findings_of(deployment, memory), Windows(deployment)
+        findings, windows = findings_of(deployment, memory), Windows(deployment, keep=self._keep)
         if memory is not None:
             windows.closed_to_s = memory.closed_to_s if memory.closed_to_s > EARLIEST_S else -math.inf
             windows.late_requests, windows.late_outcomes = memory.late_requests, memory.late_outcomes

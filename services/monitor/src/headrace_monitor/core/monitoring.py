@@ -24,6 +24,7 @@ from headrace_monitor.core.deployments import Changed, Deployments, Watched
 from headrace_monitor.core.evaluation import WindowInputs, unmeasured
 from headrace_monitor.core.facts import Fact, FindingFact, MonitoringFailed, WindowReported
 from headrace_monitor.core.findings import Findings, FindingStep
+from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.intake import Intake
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring_failures import WINDOWS
@@ -68,9 +69,10 @@ class Monitoring:
         liveness: Liveness,
         silences: Silences | None = None,
         runbook_url: str = "",
+        keep: Keep = InMemory,
     ) -> None:
         self._names, self._liveness = names, liveness
-        self.deployments, self._clocks, self._signatures = Deployments(), Clocks(), Signatures()
+        self.deployments, self._clocks, self._signatures = Deployments(keep), Clocks(), Signatures()
         self.alerting = Alerting(liveness, silences, runbook_url)
         self.rollouts = Rollouts(self.deployments.declared, self._usual_gain)
         self.replay = Replay(self.deployments, self.rollouts)

@@ -5,8 +5,8 @@ closes when the deployment's clock has passed its end and either `coverage` of i
 label horizon has passed too. It closes at the first full hour at which that holds. The hour is found by arithmetic, so it
 depends neither on how records were batched nor on how far away an instant lies.
 
-A waiting decision takes 48 bytes, and 16 more per score of a shadow. Whatever else of it is needed when its window closes is
-read from the log again. Over the bound of bytes or of windows the oldest window closes with what there is.
+A waiting decision takes 48 bytes, and 16 more per score of a shadow, most of them wherever `Keep` puts them. Whatever else of
+it is needed when its window closes is read from the log again. Over the bound of bytes or of windows the oldest window closes with what there is.
 """
 
 import math
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, Refused, Score, Served, ShadowScored
 from headrace.features.outcomes import BEYOND, SKEW_S, Asked, KnownOutcome, Table, fates_of, key_of, labels_of
+from headrace_monitor.core.held_rows import Among, HeldRows, InMemory, Keep
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
 from headrace_monitor.core.late_scores import SHADOW_DTYPE, LateScores, nowhere
 from headrace_monitor.core.late_scores import key_of as late_key
@@ -49,16 +50,16 @@ class Window:
     cannot be reached.
     """
 
-    rows: bytearray = field(default_factory=bytearray)
-    shadows: bytearray = field(default_factory=bytearray)
+    rows: HeldRows
+    shadows: HeldRows
     late: LateScores = field(default_factory=LateScores)
     looked_to_s: float = -math.inf
     waits_for: int = 0
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes they take."""
-        return len(self.rows) + len(self.shadows) + self.late.held_bytes
+        """How many bytes they take in memory."""
+        return self.rows.held_bytes + self.shadows.held_bytes + self.late.held_bytes
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,14 @@ class Rows:
 class Windows:
     """The open windows of one deployment, by the start of each. Raises `ValueError` for a length or a horizon that is no time.
 
-    `limit_bytes`: the bound of the rows, and of the labels. `closed_to_s`: the end of the newest closed window, and
+    `limit_bytes`: the bound of the rows in memory, and of the labels; `keep`: where full parts of them lie. `closed_to_s`: the end of the newest closed window, and
     `closed_at_s`: the event time at which it closed; -inf before the first. `late_requests`, `late_outcomes`: what came after
     its window had closed, since the beginning. `highest_s`: the highest instant of a request so far.
     """
 
     deployment: DeploymentDefinition
     limit_bytes: int = 512 * 1024 * 1024
+    keep: Keep = InMemory
     closed_to_s: float = -math.inf
     closed_at_s: float = -math.inf
     late_requests: int = 0
@@ -134,7 +136,7 @@ class Windows:
         if label is not None and self.labels is None:
             if not (math.isfinite(label.horizon_s) and label.horizon_s >= 0):
                 raise ValueError(f"the horizon of a label must be a time, got {label.horizon_s!r} s")
-            self.labels = Labels(label, self.limit_bytes)
+            self.labels = Labels(label, self.limit_bytes, self.keep)
 
     def add_decision(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> bool:
         """Take a decision that lies there; False for one of a closed window.
@@ -148,7 +150,7 @@ class Windows:
             return False
         window = self.open.get(start_s)
         if window is None:
-            window = self.open[start_s] = Window()
+            window = self.open[start_s] = self._new()
         answer = decision.answer
         score: Score | None = None
         role = 0
@@ -161,14 +163,13 @@ class Windows:
         unit = key_of(decision.unit)
         window.waits_for = 0
         request = key_of(decision.request_id)
-        window.rows += _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role, request)
-        self._rows_bytes += ROW_BYTES
+        packed = _ROW.pack(unit, at_s, offset, value, version, partition, _KIND[type(answer)], role, request)
+        self._rows_bytes += window.rows.add(packed)
         if decision.shadows:
             row = len(window.rows) // ROW_BYTES - 1
             for shadow in decision.shadows:
                 if shadow.value is not None:
-                    window.shadows += _SHADOW.pack(row, shadow.version, shadow.value)
-                    self._rows_bytes += _SHADOW.size
+                    self._rows_bytes += window.shadows.add(_SHADOW.pack(row, shadow.version, shadow.value))
         if at_s > self.highest_s:
             self.highest_s = at_s
         return True
@@ -194,7 +195,7 @@ class Windows:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes the rows of open windows take."""
+        """How many bytes the rows of open windows take in memory."""
         return self._rows_bytes
 
     @property
@@ -278,15 +279,12 @@ class Windows:
             starts = np.floor(table["at_s"] / self.deployment.evaluation_window_s) * self.deployment.evaluation_window_s
             for start_s in np.unique(starts).tolist():
                 mine = np.flatnonzero(starts == start_s)
-                taken = self.open.setdefault(start_s, Window())
+                taken = self.open.setdefault(start_s, self._new())
                 begin = len(taken.rows) // ROW_BYTES
-                taken.rows += table[mine].tobytes()
+                self._rows_bytes += taken.rows.add(table[mine].tobytes())
                 moved = shadows[np.isin(shadows["row"], mine)].copy()
                 moved["row"] = begin + np.searchsorted(mine, moved["row"])
-                taken.shadows += moved.tobytes()
-                self._rows_bytes += (
-                    len(mine) * ROW_BYTES + len(moved) * _SHADOW.size + taken.late.adopt(window.late, table[mine])
-                )
+                self._rows_bytes += taken.shadows.add(moved.tobytes()) + taken.late.adopt(window.late, table[mine])
         if self.labels is not None and other.labels is not None:
             self.labels.adopt(other.labels)
 
@@ -315,8 +313,14 @@ class Windows:
         label = self.deployment.label
         if label is None or not (late := fates_of(label, _asked(table), outcomes) == BEYOND).any():
             return 0
-        everything = np.concatenate([_table(window.rows, ROW_DTYPE) for window in self.open.values()])
-        return int((late & (fates_of(label, _asked(everything), outcomes) == BEYOND)).sum())
+        # NB: of the units concerned only: all open windows at once may be far more than fits into memory.
+        units = Among(outcomes["unit"][late])
+        held = (_table(window.rows, ROW_DTYPE) for window in self.open.values())
+        others = np.concatenate([rows[units.places(rows["unit"])] for rows in held])
+        return int((late & (fates_of(label, _asked(others), outcomes) == BEYOND)).sum())
+
+    def _new(self) -> Window:
+        return Window(HeldRows(self.keep), HeldRows(self.keep))
 
     def start_of(self, at_s: float) -> float:
         """The start of the window that an instant falls into."""
@@ -329,14 +333,13 @@ def _median_delay_s(table: NDArray[np.void], first_s: Floats, closes_s: float) -
     return float(np.median((first_s - table["at_s"])[came])) if came.any() else None
 
 
-def _table(rows: bytearray, dtype: np.dtype) -> NDArray[np.void]:
-    # NB: a copy, because a bytearray that an array looks into cannot grow.
+def _table(rows: HeldRows, dtype: np.dtype) -> NDArray[np.void]:
     return np.frombuffer(bytes(rows), dtype=dtype)
 
 
 def _outcomes(labels: Labels, table: NDArray[np.void], to_s: float) -> Table:
     """The outcomes that may belong to these rows and were known by `to_s`."""
-    return labels.between(float(table["at_s"].min()) - SKEW_S, to_s)
+    return labels.between(float(table["at_s"].min()) - SKEW_S, to_s, Among(table["unit"]))
 
 
 def _asked(table: NDArray[np.void]) -> Asked:
