@@ -148,26 +148,12 @@ class MonitorShard:
             return outs
         clock_of = core.clock_of(self._ends.places, await self._ends.reading(now_s, is_idle=is_idle))
         for name in due:
-            outs += await self._close_windows(name, clock_of(name))
+            async for facts in self._evaluation.due(name, clock_of(name)):
+                outs += self._published(facts)
+                self._outside.progress()
         if is_waiting:
             looked = core.rollouts.look(clock_of, now_s, core.replay.offsets.since, is_idle=is_idle)
             outs += self._published(looked.facts)
-        return outs
-
-    async def _close_windows(self, name: str, clock_s: float) -> list[Out]:
-        """Close every window of a deployment that may close by its clock."""
-        watched, outs = self.core.deployments.watched[name], list[Out]()
-        while (closing := watched.windows.closable(clock_s)) is not None:
-            try:
-                step = await self._evaluation.closed(watched, *closing)
-            except HeadraceError:
-                raise
-            except Exception as error:
-                facts = self.core.on_window_failed(watched, *closing, error)
-            else:
-                facts = self.core.on_window_closed(watched, *closing, step)
-            outs += self._published(facts)
-            self._outside.progress()
         return outs
 
     def _look_at_services(self) -> list[Out]:

@@ -16,6 +16,7 @@ from headrace.hosting.runs import RunFolder, runs_folder
 from headrace.log.codec import Message
 from headrace.registry.waivers import refuse_waivers
 from headrace_cli.installation.local import Local, settings_here
+from headrace_cli.projects.expectations import closed_windows
 from headrace_cli.session import Session, run
 from headrace_cli.terminal.numbers import MOST_SHOWN
 from headrace_cli.terminal.reasons import Reason
@@ -165,7 +166,5 @@ def _folder_of(run_id: str) -> RunFolder | None:
 
 async def _clock_s(session: Session, deployment: str) -> float | None:
     """The deployment's clock as the monitor last published it; None means the record's own time."""
-    windows = [
-        message.event for message in await session.all_of("monitor.windows") if message.event.deployment == deployment
-    ]
+    windows = [window for window in await closed_windows(session) if window.deployment == deployment]
     return max((window.to_s for window in windows), default=None)

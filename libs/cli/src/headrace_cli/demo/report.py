@@ -16,6 +16,7 @@ from headrace.events.registry import RolloutCompleted, VersionRegistered
 from headrace.events.training import RetrainAccepted, TrainingFinished
 from headrace.evidence.labelled import labels_by_request
 from headrace.log.codec import Message
+from headrace_cli.projects.expectations import closed_windows
 from headrace_cli.session import Session
 from headrace_cli.terminal.render import instant
 
@@ -35,7 +36,7 @@ async def build_report(session: Session, live_from_s: float, wall_s: float, even
         for base in ("training.facts", "registry.facts", "monitor.findings")
         for message in await session.all_of(base)
     ]
-    windows = [message.event for message in await session.all_of("monitor.windows")]
+    windows = await closed_windows(session)
     live = [decision for decision in decisions if decision.at_s >= live_from_s]
     switches = _switches(facts)
     return {

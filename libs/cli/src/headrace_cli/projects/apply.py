@@ -35,7 +35,7 @@ from headrace.project.owners import claims_of, taken
 from headrace.project.rules.bounds import named
 from headrace.project.rules.sentences import Sentence
 from headrace_cli.installation.local import Local
-from headrace_cli.projects.expectations import Expectations, expected, plan_lines
+from headrace_cli.projects.expectations import Expectations, closed_windows, expected, plan_lines
 from headrace_cli.projects.plan import plan_of, rate_warnings
 from headrace_cli.session import Session
 
@@ -109,7 +109,7 @@ async def _known(
     session: Session, definition: ProjectDefinition, applied: ProjectApplied | None
 ) -> dict[str, Expectations]:
     """What the log says of the deployments that were applied before; the others have no traffic."""
-    windows = [message.event for message in await session.all_of("monitor.windows")]
+    windows = await closed_windows(session)
     before = {window.deployment for window in windows}
     before |= {found.name for found in applied.definition.deployments} if applied is not None else set()
     mine = [found for found in definition.deployments if found.name in before]

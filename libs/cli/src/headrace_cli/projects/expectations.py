@@ -99,8 +99,14 @@ async def expect(session: Session, deployment: str, policy: str | None) -> Expec
     found = session.projects.deployment(deployment)
     if found is None:
         raise Misconfigured(f"no applied project declares {deployment!r}: `headrace apply PROJECT` first")
-    windows = [message.event for message in await session.all_of("monitor.windows")]
+    windows = await closed_windows(session)
     return await expected(session, found[1], windows, policy or found[1].rollout.policy)
+
+
+async def closed_windows(session: Session) -> list[WindowClosed]:
+    """The closed windows of all deployments, oldest first."""
+    found = [message.event for message in await session.all_of("monitor.windows")]
+    return [event for event in found if isinstance(event, WindowClosed)]
 
 
 async def expected(

@@ -52,6 +52,7 @@ class Estimated(msgspec.Struct, frozen=True):
     """A metric of a version in a window, estimated without its labels. `low`, `high`: bounds of 90 %.
 
     `method`: `cbpe` (of classes) or `dle` (of numbers). `realised`: the metric once the labels came, None before.
+    `error`: the standard error that the labels' chance alone gives, as if rows were independent.
     """
 
     version: int
@@ -61,3 +62,4 @@ class Estimated(msgspec.Struct, frozen=True):
     high: float
     method: str
     realised: float | None = None
+    error: float = 0.0

@@ -3,6 +3,7 @@
 import msgspec
 
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
+from headrace.events.estimation import EstimationState
 from headrace.events.registry import RolloutStarted
 from headrace.events.verdicts import VerdictGiven
 
@@ -125,7 +126,8 @@ class WindowClosed(msgspec.Struct, frozen=True):
 class WindowEstimated(msgspec.Struct, frozen=True):
     """The requests of an evaluation window are all there, and its labels are not: what its metrics are estimated to be.
 
-    `requests`: how many; `labelled`: how many of them have a label by now, which is no fair sample.
+    `requests`: how many; `labelled`: how many of them have a label by now, which is no fair sample. `unestimated`: why
+    versions that answer have no estimate, "" when all have one. An estimate is never a verdict.
     """
 
     deployment: str
@@ -134,6 +136,7 @@ class WindowEstimated(msgspec.Struct, frozen=True):
     requests: int
     labelled: int
     estimates: tuple[Estimated, ...]
+    unestimated: str = ""
 
 
 class BudgetReported(msgspec.Struct, frozen=True):
@@ -334,6 +337,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
     scores, and labels per class. `usual`: what a finding is explained by; None before the first window.
+    `estimation`: what estimates before labels are made from, None for nothing.
     """
 
     deployment: str
@@ -353,6 +357,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     unlabelled: int = 0
     record: tuple[float, ...] = ()
     usual: Usual | None = None
+    estimation: EstimationState | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

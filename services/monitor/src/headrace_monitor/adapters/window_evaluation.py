@@ -1,16 +1,16 @@
 """Evaluates a closed window away from the event loop, with a sample of its decisions read from the log again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+from headrace.errors import HeadraceError
 from headrace.events.inference import DecisionMade
 from headrace.log.port import TopicPartition
-from headrace.step import Step
-from headrace_monitor.core.closing import close
+from headrace.project.labels import CLASSES
+from headrace_monitor.core.closing import close, estimate
 from headrace_monitor.core.deployments import Watched
 from headrace_monitor.core.evaluation import SAMPLE_ROWS
-from headrace_monitor.core.facts import FindingFact, WindowReported
-from headrace_monitor.core.findings import Findings
+from headrace_monitor.core.facts import Fact
 from headrace_monitor.core.monitoring import Monitoring
 from headrace_monitor.core.windows import Rows
 
@@ -24,16 +24,42 @@ class WindowEvaluation:
     def __init__(self, core: Monitoring, decisions_topic: str, reread: Reread | None) -> None:
         self._core, self._decisions, self._reread = core, decisions_topic, reread
 
-    async def closed(
-        self, watched: Watched, from_s: float, closes_s: float
-    ) -> Step[Findings, WindowReported | FindingFact]:
-        """What a window shows that begins at `from_s` and has closed at `closes_s`; see `closing.close`.
+    async def due(self, name: str, clock_s: float) -> AsyncIterator[Sequence[Fact]]:
+        """What follows from each window of a deployment that closes by its clock, then from each that is estimated.
 
-        May block on the log. It raises what the evaluation raises; then nothing of the deployment has changed.
+        May block on the log. An error of the evaluation becomes a fact of that window, and the next one goes on.
         """
-        rows = await asyncio.to_thread(watched.windows.rows_of, from_s, closes_s)
-        inputs = self._core.window_inputs(watched, rows, await self._sample(rows))
-        return await asyncio.to_thread(close, watched.findings, inputs, from_s, closes_s, watched.report_late())
+        watched = self._core.deployments.watched[name]
+        while (closing := watched.windows.closable(clock_s)) is not None:
+            yield await self._closed(watched, *closing)
+        while (from_s := watched.windows.estimable(clock_s)) is not None:
+            yield await self._estimated(watched, from_s)
+
+    async def _closed(self, watched: Watched, from_s: float, closes_s: float) -> Sequence[Fact]:
+        try:
+            rows = await asyncio.to_thread(watched.windows.rows_of, from_s, closes_s)
+            inputs = self._core.window_inputs(watched, rows, await self._sample(rows))
+            step = await asyncio.to_thread(close, watched.findings, inputs, from_s, closes_s, watched.report_late())
+        except HeadraceError:
+            raise
+        except Exception as error:
+            return self._core.on_window_failed(watched, from_s, closes_s, error)
+        return self._core.on_window_closed(watched, from_s, closes_s, step)
+
+    async def _estimated(self, watched: Watched, from_s: float) -> Sequence[Fact]:
+        deployment = watched.deployment
+        try:
+            to_s = from_s + deployment.evaluation_window_s
+            rows = await asyncio.to_thread(watched.windows.rows_of, from_s, to_s)
+            # NB: scores of two classes and of numbers are in the rows.
+            is_wide = deployment.label is not None and deployment.label.kind == CLASSES
+            sample = await self._sample(rows) if is_wide else []
+            step = await asyncio.to_thread(estimate, watched.findings, deployment, rows, sample, from_s)
+        except HeadraceError:
+            raise
+        except Exception as error:
+            return self._core.on_estimate_failed(watched, from_s, error)
+        return self._core.on_window_estimated(watched, from_s, step)
 
     async def _sample(self, rows: Rows) -> list[DecisionMade]:
         wanted = rows.sample(SAMPLE_ROWS) if len(rows) else {}

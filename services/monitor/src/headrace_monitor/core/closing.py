@@ -1,14 +1,26 @@
-"""A window closes: what it shows, which findings follow from that, and what each of these rests on."""
+"""A window closes: what it shows, which findings follow from that, and what each of these rests on.
 
+Before that, when its requests are all there: what it is estimated to show.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 
-from headrace.events.monitor import FindingOpened
+import numpy as np
+from msgspec import structs
+
+from headrace.events.definition import DeploymentDefinition
+from headrace.events.inference import DecisionMade
+from headrace.events.monitor import FindingOpened, WindowEstimated
 from headrace.step import Step
 from headrace_monitor.core import drift
+from headrace_monitor.core.estimation import on_window_closed, on_window_full
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.explaining import explained, look_at, usual_after
 from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, key_of, on_window
+from headrace_monitor.core.scored import scored_of
+from headrace_monitor.core.windows import Rows
 
 
 def close(
@@ -19,6 +31,8 @@ def close(
     `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`.
     """
     window = evaluate(inputs, from_s, late, findings.drift_statistic)
+    learnt = on_window_closed(findings.estimation, inputs.deployment.label, inputs.scored, window)
+    window, findings = structs.replace(window, estimates=learnt.facts), replace(findings, estimation=learnt.state)
     step = on_window(findings, window, inputs.rows.served_version, closes_s)
     seen = look_at(inputs, window, findings.usual, findings.champion)
     opened = {
@@ -28,3 +42,16 @@ def close(
     still_open = {key: opened.get(key, found) for key, found in step.state.open.items()}
     usual = usual_after(seen, is_usual=not any(found.kind == drift.KIND for found in still_open.values()))
     return Step(replace(step.state, open=still_open, usual=usual), (WindowReported(window, findings.champion), *facts))
+
+
+def estimate(
+    findings: Findings, deployment: DeploymentDefinition, rows: Rows, sample: Sequence[DecisionMade], from_s: float
+) -> Step[Findings, WindowEstimated]:
+    """The requests of a window that begins at `from_s` are all there: what its metrics are estimated to be.
+
+    `rows`: with the labels that are known by now. `sample`: decisions of it, read again, for several classes.
+    """
+    scored = () if deployment.label is None else scored_of(deployment.label, rows, sample)
+    requests = len(rows), int((~np.isnan(rows.labels)).sum())
+    step = on_window_full(findings.estimation, deployment, from_s, scored, requests)
+    return Step(replace(findings, estimation=step.state), step.facts)

@@ -125,8 +125,8 @@ class Deployments:
         return min([*own, *(at_s - back_s for at_s in others_s)], default=-math.inf)
 
     def due(self) -> list[str]:
-        """The deployments of which a window may have come to an hour at which it closes."""
-        return [name for name, found in self.watched.items() if found.windows.may_close_by(found.windows.highest_s)]
+        """The deployments of which a window may have come to an hour at which it closes, or may be estimated."""
+        return [name for name, found in self.watched.items() if _is_due(found.windows)]
 
     def holds(self) -> dict[str, tuple[int, int]]:
         """How many bytes the open windows and their labels hold, and the bound of each."""
@@ -157,5 +157,11 @@ class Deployments:
         if memory is not None:
             windows.closed_to_s = memory.closed_to_s if memory.closed_to_s > EARLIEST_S else -math.inf
             windows.late_requests, windows.late_outcomes = memory.late_requests, memory.late_outcomes
+        windows.estimated_to_s = max(findings.estimation.to_s, windows.closed_to_s)
         reported_late = (windows.late_requests, windows.late_outcomes)
         return Watched(self._projects[name], deployment, windows, findings, reported_late)
+
+
+def _is_due(windows: Windows) -> bool:
+    highest_s = windows.highest_s
+    return windows.may_close_by(highest_s) or windows.estimable(highest_s) is not None

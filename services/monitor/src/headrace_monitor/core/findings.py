@@ -22,8 +22,10 @@ from headrace.events.verdicts import PASS
 from headrace.log.envelope import derived_id
 from headrace.step import Step
 from headrace_monitor.core import drift, missing_labels, retrain_requests, skew, worse_than_prior
+from headrace_monitor.core import estimation as estimates
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
 from headrace_monitor.core.drift import Detector
+from headrace_monitor.core.estimation import Estimation
 from headrace_monitor.core.facts import Concern, FindingFact
 from headrace_monitor.core.finding_alarms import ONCE
 from headrace_monitor.core.retrain_reasons import FIRST, TrainingFact
@@ -42,7 +44,7 @@ class Findings:
     findings, by `key_of`. `windows_closed`, `labelled_total`: windows and labelled rows so far. `profiles`: per source the
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
-    `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`.
+    `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`. `estimation`: what estimates before labels are made from.
     """
 
     deployment: DeploymentDefinition
@@ -58,6 +60,7 @@ class Findings:
     clock_s: float = 0.0
     record: Record = ()
     usual: Usual | None = None
+    estimation: Estimation = field(default_factory=Estimation)
 
     @property
     def standing(self) -> Standing:
@@ -306,6 +309,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         unlabelled=findings.unlabelled,
         record=findings.record,
         usual=findings.usual,
+        estimation=estimates.state_of(findings.estimation),
     )
 
 
@@ -330,6 +334,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.closed_to_s,
         memory.record,
         memory.usual,
+        estimates.restored(memory.estimation),
     )
     return replace(found, requests=_all_asking(found))
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from headrace.events.alerts import AlertChanged
 from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
-from headrace.events.monitor import MonitorState, RolloutJudged
+from headrace.events.monitor import MonitorState, RolloutJudged, WindowEstimated
 from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record, TopicPartition
@@ -27,7 +27,7 @@ from headrace_monitor.core.findings import Findings, FindingStep
 from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.intake import Intake
 from headrace_monitor.core.liveness import Liveness
-from headrace_monitor.core.monitoring_failures import WINDOWS
+from headrace_monitor.core.monitoring_failures import ESTIMATES, WINDOWS
 from headrace_monitor.core.now import Now
 from headrace_monitor.core.replay import Replay
 from headrace_monitor.core.retrain_reasons import TrainingFact
@@ -267,6 +267,17 @@ class Monitoring:
         report = unmeasured(watched.deployment, watched.findings.champion, from_s, watched.windows.rows_in(from_s))
         failed = MonitoringFailed(watched.deployment.name, WINDOWS, error)
         return self._dropped(watched, from_s, closes_s, (report, failed))
+
+    def on_window_estimated(self, watched: Watched, from_s: float, step: Step[Findings, WindowEstimated]) -> Facts:
+        """A window was estimated: `step` is what `evaluation.estimate` returned."""
+        watched.findings = step.state
+        watched.windows.estimated_to_s = from_s + watched.deployment.evaluation_window_s
+        return (*step.facts, self.replay.remember(watched.deployment.name))
+
+    def on_estimate_failed(self, watched: Watched, from_s: float, error: Exception) -> Facts:
+        """A window could not be estimated: it is judged all the same when its labels are there."""
+        watched.windows.estimated_to_s = from_s + watched.deployment.evaluation_window_s
+        return (MonitoringFailed(watched.deployment.name, ESTIMATES, error),)
 
     def _dropped(self, watched: Watched, from_s: float, closes_s: float, facts: Facts) -> Facts:
         watched.windows.drop(from_s, closes_s)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from headrace.hosting.alerts import Alarm
 
 FAILING_S = 600.0
-# Which part of a deployment's monitoring fails: its windows, or the analysis of its rollout.
-WINDOWS, ROLLOUT = "", "rollout"
+# Which part of a deployment's monitoring fails: its windows, the analysis of its rollout, or the estimates before labels.
+WINDOWS, ROLLOUT, ESTIMATES = "", "rollout", "estimates"
 
 
 @dataclass
@@ -40,7 +40,7 @@ class MonitoringFailures:
 
     def forget(self, name: str) -> None:
         """Drop a deployment that is declared no more."""
-        for part in (WINDOWS, ROLLOUT):
+        for part in (WINDOWS, ROLLOUT, ESTIMATES):
             self._found.pop((name, part), None)
 
     def alarms(self, monitored: Container[str], now_s: float) -> list[Alarm]:

@@ -113,7 +113,8 @@ class Windows:
 
     `limit_bytes`: the bound of the rows in memory, and of the labels; `keep`: where full parts of them lie. `closed_to_s`: the end of the newest closed window, and
     `closed_at_s`: the event time at which it closed; -inf before the first. `late_requests`, `late_outcomes`: what came after
-    its window had closed, since the beginning. `highest_s`: the highest instant of a request so far.
+    its window had closed, since the beginning. `highest_s`: the highest instant of a request so far. `estimated_to_s`: windows
+    that end by then are not estimated any more.
     """
 
     deployment: DeploymentDefinition
@@ -124,6 +125,7 @@ class Windows:
     late_requests: int = 0
     late_outcomes: int = 0
     highest_s: float = -math.inf
+    estimated_to_s: float = -math.inf
     open: dict[float, Window] = field(default_factory=dict)
     labels: Labels | None = None
     _rows_bytes: int = 0
@@ -225,6 +227,13 @@ class Windows:
         if closes_s is None and self._is_over_bound:
             return start_s, start_s + self.deployment.evaluation_window_s
         return None if closes_s is None else (start_s, closes_s)
+
+    def estimable(self, clock_s: float) -> float | None:
+        """The start of the oldest open window whose end the clock has passed, and that was not estimated; None for none."""
+        if self.labels is None:
+            return None
+        last_s = clock_s - self.deployment.evaluation_window_s
+        return min((start_s for start_s in self.open if self.estimated_to_s <= start_s <= last_s), default=None)
 
     @property
     def _is_over_bound(self) -> bool:
