@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.hosting.alerts import OF_FINDINGS, OF_ROLLOUTS, WATCHDOG
+from headrace.hosting.alerts import INPUTS_BROKEN, OF_FINDINGS, OF_ROLLOUTS, WATCHDOG
 
 ROOT = Path(__file__).parents[2]
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
@@ -143,7 +143,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     source = "".join(path.read_text() for path in package("monitor").rglob("*.py"))
     source += (ROOT / "libs" / "cli" / "src" / "headrace_cli" / "installation" / "alerts.py").read_text()
     alerts = set(re.findall(r'Alarm\(\s*"([A-Z]\w+)"', source)) | set(re.findall(r'\("([A-Z]\w+)", "headrace', source))
-    alerts |= {*OF_FINDINGS.values(), *OF_ROLLOUTS, WATCHDOG}
+    alerts |= {*OF_FINDINGS.values(), INPUTS_BROKEN, *OF_ROLLOUTS, WATCHDOG}
     runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")}
     assert alerts == runbooks
     assert len(alerts) >= 6

@@ -255,6 +255,7 @@ def test_what_the_monitor_holds() -> None:
     assert held.keys() == {
         "windows",
         "labels",
+        "profiles",
         "events",
         "places",
         "rollout_pairs",
@@ -269,9 +270,9 @@ def test_what_the_monitor_holds() -> None:
         200,
     )
     assert all(at <= bound for at, bound in held.values())
-    assert world.core.due() == []
+    assert world.core.due(0.0) == []
     world.take(decision("v", 2 * DAY), offset=21)
-    assert world.core.due() == ["d"]
+    assert world.core.due(0.0) == ["d"]
 
 
 def test_a_window_says_all_that_it_shows() -> None:

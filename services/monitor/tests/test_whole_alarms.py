@@ -84,7 +84,6 @@ NAMES = {
     "traffic": ("SourceStopped", "headrace feature list", True),
     "contract": ("SourceChanged", FINDINGS, True),
     "labels": ("LabelsMissing", "headrace outcome list d", False),
-    "inputs": ("InputsMoved", FINDINGS, True),
     "worse_than_prior": ("ModelWorseThanPrior", "headrace explain d", True),
 }
 

@@ -108,7 +108,7 @@ def test_what_comes_after_its_window_is_counted_unless_it_is_read_again() -> Non
     assert [
         found.add_decision(decision("late", at_s), 0, 9, is_new=is_new)
         for at_s, is_new in ((5.0, True), (5.0, False), (DAY, True))
-    ] == [False, False, True]
+    ] == [None, None, DAY]
     assert found.late_requests == 1
     for known_s, is_new in ((DAY + HOUR, True), (DAY + HOUR, False), (DAY + HOUR + 1, True)):
         found.add_outcome(told("u", 1.0, known_s), is_new=is_new)

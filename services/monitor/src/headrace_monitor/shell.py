@@ -142,12 +142,13 @@ class MonitorShard:
         """Close the windows and judge the rollouts for which the clocks have come far enough."""
         core, now_s = self.core, self._clock.monotonic_s()
         outs = self._published(core.rollouts.fold().facts)
-        due = core.due() if self._cadence.is_time_for_windows(now_s, is_idle=is_idle) else []
+        due = core.due(now_s) if self._cadence.is_time_for_windows(now_s, is_idle=is_idle) else []
         is_waiting = core.rollouts.is_waiting(now_s)
         if not due and not is_waiting:
             return outs
         clock_of = core.clock_of(self._ends.places, await self._ends.reading(now_s, is_idle=is_idle))
         for name in due:
+            outs += self._published(core.look_at_inputs(name, clock_of(name), now_s))
             async for facts in self._evaluation.due(name, clock_of(name)):
                 outs += self._published(facts)
                 self._outside.progress()

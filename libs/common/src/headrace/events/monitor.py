@@ -337,7 +337,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
     scores, and labels per class. `usual`: what a finding is explained by; None before the first window.
-    `estimation`: what estimates before labels are made from, None for nothing.
+    `estimation`: what estimates before labels are made from, None for nothing. `inputs_to_s`: what ended by
+    then was judged for its inputs, None before the first.
     """
 
     deployment: str
@@ -358,6 +359,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     record: tuple[float, ...] = ()
     usual: Usual | None = None
     estimation: EstimationState | None = None
+    inputs_to_s: float | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

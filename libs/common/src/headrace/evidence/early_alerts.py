@@ -12,12 +12,12 @@ from headrace.events.alerts import AlertChanged
 from headrace.events.monitor import FindingOpened
 from headrace.events.registry import RolledBack, RolloutAborted
 from headrace.evidence.steps import sentence
-from headrace.hosting.alerts import OF_FINDINGS, OF_ROLLOUTS, ROLLED_BACK
+from headrace.hosting.alerts import INPUTS_BROKEN, OF_FINDINGS, OF_ROLLOUTS, ROLLED_BACK
 from headrace.log.codec import Message
 from headrace.log.envelope import parse_instant
 
 # The kind of finding that an alert is about.
-_KINDS = {alarm: kind for kind, alarm in OF_FINDINGS.items()}
+_KINDS = {alarm: kind for kind, alarm in OF_FINDINGS.items()} | {INPUTS_BROKEN: "contract"}
 
 # How long, in append time, an alert waits for its finding; and how many may wait.
 WITHIN_S, MOST = 5.0, 50

@@ -18,8 +18,10 @@ OF_SUPERVISOR = ("MonitorDown", "DiskAlmostFull")
 # Which alert a finding of the monitor opens, by the kind of the finding.
 OF_FINDINGS = {
     "drift": "ModelDrift", "skew": "FeatureSkew", "traffic": "SourceStopped", "contract": "SourceChanged",
-    "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior", "inputs": "InputsMoved",
+    "labels": "LabelsMissing", "worse_than_prior": "ModelWorseThanPrior",
 }  # fmt: skip
+# The same kind of finding as of a source, but of the requests and features of a deployment.
+INPUTS_BROKEN = "InputsBroken"
 # About rollouts.
 UNJUDGED, AWAITS_APPROVAL = "RolloutUnjudged", "RolloutAwaitsApproval"
 ROLLED_BACK, ABORTED = "RolloutRolledBack", "RolloutAborted"
@@ -47,6 +49,15 @@ class Alarm:
     def fingerprint(self) -> str:
         """An id that is the same for every episode of the same alarm."""
         return derived_id(self.name, *sorted(self.about.items()))[:16]
+
+
+def alarm_name(kind: str, about: str = "") -> str:
+    """The alert of a finding; "" for a kind that raises none. `about`: its subject.
+
+    >>> alarm_name("contract", "landings.delay_min"), alarm_name("contract", "inputs.hour"), alarm_name("inputs")
+    ('SourceChanged', 'InputsBroken', '')
+    """
+    return INPUTS_BROKEN if kind == "contract" and about.startswith("inputs.") else OF_FINDINGS.get(kind, "")
 
 
 def runbook_of(name: str) -> str:

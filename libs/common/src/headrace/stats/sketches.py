@@ -48,3 +48,33 @@ def ks_of(one: bytes, other: bytes) -> float | None:
     first, second = kll_floats_sketch.deserialize(one), kll_floats_sketch.deserialize(other)
     points = np.unique(np.concatenate([sketch.get_quantiles(_STEPS) for sketch in (first, second)]).astype(np.float32))
     return float(np.abs(np.subtract(first.get_cdf(points), second.get_cdf(points))).max())
+
+
+class Sketches:
+    """A sketch per column of rows that come in parts."""
+
+    def __init__(self, columns: int, k: int = SKETCH_K) -> None:
+        self._sketches = [kll_floats_sketch(k) for _ in range(columns)]
+
+    def fold(self, matrix: NDArray[np.float32], is_null: NDArray[np.bool_]) -> None:
+        """Take rows, float32 (n, columns). `is_null`: where there is no value, same shape."""
+        has_null = np.asarray(is_null.any(axis=0))
+        by_column = np.ascontiguousarray(matrix.T)
+        for place, sketch in enumerate(self._sketches):
+            values = by_column[place]
+            sketch.update(values[~is_null[:, place]] if has_null[place] else values)
+
+    def merge(self, other: "Sketches") -> None:
+        """Take the rows of others."""
+        for own, theirs in zip(self._sketches, other._sketches, strict=True):
+            own.merge(theirs)
+
+    def of(self, place: int) -> bytes:
+        """The sketch of a column; b"" where it has no value."""
+        sketch = self._sketches[place]
+        return b"" if sketch.is_empty() else sketch.serialize()
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes they take, by estimate."""
+        return sum(128 + 4 * sketch.num_retained for sketch in self._sketches)

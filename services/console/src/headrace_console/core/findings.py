@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
-from headrace.hosting.alerts import OF_FINDINGS, runbook_of
+from headrace.hosting.alerts import alarm_name, runbook_of
 from headrace_console.core.documents import Finding, FindingRow
 from headrace_console.core.links import finding_link
 from headrace_console.core.seen import Seen
@@ -75,7 +75,7 @@ def row_of(found: Found) -> FindingRow:
 def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> Finding:
     """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline."""
     opened = found.opened
-    alarm = OF_FINDINGS.get(opened.kind, "")
+    alarm = alarm_name(opened.kind, opened.about)
     return Finding(
         row_of(found),
         opened.deployment,

@@ -17,7 +17,7 @@ An alert about what is on the list anyway (an approval, a rollout, a service) is
 from collections.abc import Iterator
 
 from headrace.events.alerts import AlertChanged, SilenceSet
-from headrace.hosting.alerts import AWAITS_APPROVAL, OF_FINDINGS, runbook_of
+from headrace.hosting.alerts import AWAITS_APPROVAL, alarm_name, runbook_of
 from headrace.hosting.alerts import UNJUDGED as UNJUDGED_ALERT
 from headrace.log.envelope import parse_instant
 from headrace.registry.state import PAUSED, UNJUDGED
@@ -146,7 +146,7 @@ def _findings(world: World) -> Iterator[Line]:
     for name in world.names():
         for found in world.findings.open(name):
             opened = found.opened
-            alarm = OF_FINDINGS.get(opened.kind, "")
+            alarm = alarm_name(opened.kind, opened.about)
             if (alarm, name, "") in firing or (alarm, name, opened.about) in firing:
                 continue
             link = finding_link(name, opened.finding)

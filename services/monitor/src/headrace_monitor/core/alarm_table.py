@@ -28,7 +28,7 @@ RolloutRolledBack      a version was rolled back for harm (of each    a later ro
                        version)
 RolloutAborted         a rollout ended because a wait ran out, or     the next one starts, or harm is shown    rollout_alarms
                        nothing decided it
-ModelDrift, FeatureSkew, InputsMoved, SourceStopped                    all findings of its group are resolved  finding_alarms,
+ModelDrift, FeatureSkew, InputsBroken, SourceStopped                   all findings of its group are resolved  finding_alarms,
 SourceChanged, LabelsMissing  a finding of that kind begins a group                                            finding_groups
 ModelWorseThanPrior    a finding of that kind concerns the champion   it is resolved, or concerns no champion  finding_alarms
 RetrainingUnhelpful    a finding asks for no more retrains            the finding is resolved                  finding_alarms

@@ -16,6 +16,8 @@ from headrace.instants import EARLIEST_S
 from headrace_monitor.core.evaluation import lookback_s, sources_of
 from headrace_monitor.core.findings import Findings, findings_of, forget_profiles, memory_of
 from headrace_monitor.core.held_rows import InMemory, Keep
+from headrace_monitor.core.input_watch import InputWatch
+from headrace_monitor.core.references import References
 from headrace_monitor.core.windows import Windows
 
 
@@ -23,7 +25,7 @@ from headrace_monitor.core.windows import Windows
 class Watched:
     """A deployment that is monitored.
 
-    `reported_late`: how many requests and outcomes that came too late were reported so far, see `WindowClosed`.
+    `inputs`: what its requests look like while they come. `reported_late`: how many requests and outcomes that came too late were reported so far, see `WindowClosed`.
     """
 
     project: ProjectDefinition
@@ -31,6 +33,7 @@ class Watched:
     windows: Windows
     findings: Findings
     reported_late: tuple[int, int]
+    inputs: InputWatch
 
     @property
     def sources(self) -> list[str]:
@@ -53,7 +56,14 @@ class Watched:
         closed_to_s = self.windows.closed_to_s if math.isfinite(self.windows.closed_to_s) else EARLIEST_S
         memory = memory_of(self.findings, replay_from, closed_to_s)
         late_requests, late_outcomes = self.reported_late
-        return replace(memory, late_requests=late_requests, late_outcomes=late_outcomes, needed_from_s=needed_from_s)
+        judged_to_s = self.inputs.judged_to_s
+        return replace(
+            memory,
+            late_requests=late_requests,
+            late_outcomes=late_outcomes,
+            needed_from_s=needed_from_s,
+            inputs_to_s=judged_to_s if math.isfinite(judged_to_s) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +79,10 @@ class Deployments:
     """The deployments that are declared (`declared`), those of them that are monitored (`watched`), and the newest memory of
     each deployment (`memories`), all by name. `keep`: where rows lie that wait for labels."""
 
-    def __init__(self, keep: Keep = InMemory) -> None:
-        self._keep = keep
+    def __init__(
+        self, keep: Keep = InMemory, references: References | None = None, decisions: str = "inference.decisions.v1"
+    ) -> None:
+        self._keep, self._references, self._decisions = keep, references or References(), decisions
         self.declared: dict[str, DeploymentDefinition] = {}
         self.watched: dict[str, Watched] = {}
         self.memories: dict[str, MonitorState] = {}
@@ -115,6 +127,7 @@ class Deployments:
         changed = self._set_up(others, gone)
         for name in old.keys() & self.watched.keys():
             self.watched[name].windows.adopt(old[name].windows)
+            self.watched[name].inputs.adopt(old[name].inputs)
         self._follow_projects()
         return changed
 
@@ -124,16 +137,28 @@ class Deployments:
         back_s = max((lookback_s(self._projects[name], found) for name, found in self.declared.items()), default=0.0)
         return min([*own, *(at_s - back_s for at_s in others_s)], default=-math.inf)
 
-    def due(self) -> list[str]:
-        """The deployments of which a window may have come to an hour at which it closes, or may be estimated."""
-        return [name for name, found in self.watched.items() if _is_due(found.windows)]
+    def due(self, now_s: float) -> list[str]:
+        """The deployments of which a window may have come to an hour at which it closes, or may be estimated, or whose inputs
+        are to be looked at. `now_s`: of the monotonic clock.
+        """
+        return [
+            name
+            for name, found in self.watched.items()
+            if _is_due(found.windows) or found.inputs.is_due(found.windows.highest_s, now_s)
+        ]
 
     def holds(self) -> dict[str, tuple[int, int]]:
         """How many bytes the open windows and their labels hold, and the bound of each."""
         windows = [found.windows for found in self.watched.values()]
         limit = max((found.limit_bytes for found in windows), default=0) * max(len(windows), 1)
         labels = [found.labels.held_bytes for found in windows if found.labels is not None]
-        return {"windows": (sum(found.held_bytes for found in windows), limit), "labels": (sum(labels), limit)}
+        inputs = [found.inputs.live for found in self.watched.values()]
+        bound = sum(found.limit_bytes for found in inputs)
+        return {
+            "windows": (sum(found.held_bytes for found in windows), limit),
+            "labels": (sum(labels), limit),
+            "profiles": (sum(found.held_bytes for found in inputs), bound),
+        }
 
     def _follow_projects(self) -> None:
         """A deployment that is the same in a project that is not may read other sources from now on."""
@@ -159,7 +184,12 @@ class Deployments:
             windows.late_requests, windows.late_outcomes = memory.late_requests, memory.late_outcomes
         windows.estimated_to_s = max(findings.estimation.to_s, windows.closed_to_s)
         reported_late = (windows.late_requests, windows.late_outcomes)
-        return Watched(self._projects[name], deployment, windows, findings, reported_late)
+        judged_to_s = None if memory is None else memory.inputs_to_s
+        inputs = InputWatch(
+            name, deployment.evaluation_window_s, self._decisions, self._references,
+            -math.inf if judged_to_s is None else judged_to_s,
+        )  # fmt: skip
+        return Watched(self._projects[name], deployment, windows, findings, reported_late, inputs)
 
 
 def _is_due(windows: Windows) -> bool:

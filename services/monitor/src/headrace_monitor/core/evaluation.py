@@ -10,9 +10,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from headrace.events.charts import ColumnSeen
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
-from headrace.events.monitor import WindowClosed
+from headrace.events.monitor import SourceProfile, WindowClosed
 from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
@@ -36,7 +37,7 @@ class WindowInputs:
     `sample`: decisions of it, read again. `tables`: of the sources that the deployment's views read, by name.
     `whole_from_s`: the instant from which on these are whole. `topics`: the full topic name per source. `comparable`: digests
     of the signatures whose rows today's views make; rows of other signatures are not compared. `columns`: of each signature.
-    `decisions`: the full name of the topic of decisions.
+    `decisions`: the full name of the topic of decisions. `seen`: the columns of its rows beside those of the training rows.
     """
 
     project: ProjectDefinition
@@ -49,6 +50,7 @@ class WindowInputs:
     comparable: Collection[str] = ()
     columns: Columns = field(default_factory=dict)
     decisions: str = ""
+    seen: tuple[ColumnSeen, ...] = ()
 
     @cached_property
     def scored(self) -> tuple[Scored, ...]:
@@ -104,7 +106,6 @@ def evaluate(
     labelled = int((~np.isnan(rows.labels)).sum())
     figures = figures_of(deployment.label, rows, inputs.scored, prior_of(deployment))
     skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, comparable_of(inputs))
-    is_whole = from_s >= inputs.whole_from_s
     lacking = _lacking(deployment, labelled, len(rows))
     return WindowClosed(
         deployment=deployment.name,
@@ -123,7 +124,7 @@ def evaluate(
         max_feature_lag_s=skew.max_lag_s,
         drift_statistic=drift_statistic,
         skew=skew.skew,
-        sources=profile_sources(inputs.project, deployment, inputs.tables, from_s, to_s) if is_whole else (),
+        sources=_sources_in(inputs, from_s, to_s),
         late_requests=late[0],
         late_outcomes=late[1],
         outcomes_beyond=rows.beyond,
@@ -131,7 +132,14 @@ def evaluate(
         class_shares=figures.class_shares,
         mean_label=figures.mean_label,
         unmeasured=figures.unmeasured or lacking,
+        columns=inputs.seen,
     )
+
+
+def _sources_in(inputs: WindowInputs, from_s: float, to_s: float) -> tuple[SourceProfile, ...]:
+    """The profiles of the sources, where all of their events are there."""
+    is_whole = from_s >= inputs.whole_from_s
+    return profile_sources(inputs.project, inputs.deployment, inputs.tables, from_s, to_s) if is_whole else ()
 
 
 def comparable_of(inputs: WindowInputs) -> list[DecisionMade]:

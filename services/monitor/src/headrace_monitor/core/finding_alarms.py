@@ -6,12 +6,12 @@ Findings that belong together share an alarm, see `finding_groups`.
 """
 
 from headrace.events.monitor import FindingOpened, FindingResolved
-from headrace.hosting.alerts import OF_FINDINGS, Alarm
+from headrace.hosting.alerts import Alarm, alarm_name
 from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.facts import Concern, GaveUp
 
 # Kinds of which a deployment has at most one finding.
-ONCE = ("drift", "skew", "labels")
+ONCE = ("drift", "skew", "labels", "inputs")
 # The severity of an alert, by that of its finding. One of `info` has no alert.
 SEVERITIES = {"page": "critical", "warning": "warning"}
 
@@ -25,6 +25,8 @@ _COMMANDS = {
     "labels": "headrace outcome list {deployment}",
     "worse_than_prior": "headrace explain {deployment}",
 }
+# Kinds of findings that call nobody by themselves.
+_SILENT = (worse_than_prior.KIND, "inputs")
 
 Alarms = list[Alarm]
 
@@ -32,7 +34,7 @@ Alarms = list[Alarm]
 def is_grouped(found: FindingOpened | FindingResolved) -> bool:
     """Whether the finding raises its alarm by itself, and so belongs to a group."""
     is_silent = isinstance(found, FindingOpened) and found.severity not in SEVERITIES
-    return found.kind != worse_than_prior.KIND and not is_silent
+    return found.kind not in _SILENT and not is_silent
 
 
 def alarms_of(fact: object) -> tuple[Alarms, Alarms]:
@@ -59,7 +61,7 @@ def alarm_of(found: FindingOpened | FindingResolved) -> Alarm:
     if isinstance(found, FindingOpened):
         summary, severity = found.summary, SEVERITIES.get(found.severity, severity)
     command = _COMMANDS[found.kind].format(deployment=found.deployment)
-    return Alarm(OF_FINDINGS[found.kind], about, severity, summary, command)
+    return Alarm(alarm_name(found.kind, found.about), about, severity, summary, command)
 
 
 def unhelpful(found: FindingOpened | FindingResolved, summary: str = "") -> Alarm:

@@ -5,7 +5,7 @@ open it asks for retrains, as `retrain_requests` decides. Which window shows wha
 `skew`, `missing_labels`, `worse_than_prior`, and `contracts` for sources.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.events.definition import DeploymentDefinition
@@ -122,6 +122,18 @@ def on_training(findings: Findings, fact: TrainingFact) -> FindingStep:
     return Step(replace(findings, requests=step.state), step.facts)
 
 
+def on_inputs(
+    findings: Findings, opened: Iterable[FindingOpened], over: Mapping[str, tuple[str, float]]
+) -> FindingStep:
+    """The inputs were looked at. `over`: the keys of findings that are over, with the reason and the instant."""
+    step: FindingStep = Step(findings)
+    for key, (reason, at_s) in over.items():
+        step = _then(step, _resolve, key, reason, at_s)
+    for found in opened:
+        step = _then(step, _open, found)
+    return step
+
+
 def forget_profiles(findings: Findings) -> Findings:
     """The findings of a deployment that reads other sources from now on: what was usual of the old ones says nothing about them."""
     return replace(findings, profiles={})
@@ -144,7 +156,8 @@ def _on_sources(findings: Findings, window: WindowClosed, served: int | None) ->
     profiled = {profile.source for profile in window.sources}
     for key in findings.open:
         kind, _, about = key.partition(":")
-        if kind in _OF_SOURCES and key not in broken and about.partition(".")[0] in profiled:
+        is_known = about.partition(".")[0] in profiled and findings.open[key].at_s <= window.to_s
+        if kind in _OF_SOURCES and key not in broken and is_known:
             step = _then(step, _resolve, key, "as usual again", window.to_s)
     for key, one in broken.items():
         if key not in findings.open:

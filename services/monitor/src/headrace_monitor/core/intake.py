@@ -138,7 +138,8 @@ class Intake:
             return None
         self._clocks.note(name, place, at_s, hash(event.unit), append_s, now_s)
         is_new = record.offset >= self._read_before.get(place, 0)
-        watched.windows.add_decision(event, record.partition, record.offset, is_new=is_new)
+        window_s = watched.windows.add_decision(event, record.partition, record.offset, is_new=is_new)
+        watched.inputs.add(event, window_s, record.partition, record.offset)
         if self._replay.is_remembered(name):
             return None
         # NB: from the first decision of a deployment on, a restart must know from where to read again.

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args
 
+from headrace.errors import HeadraceError
 from headrace.events.alerts import AlertChanged
 from headrace.events.definition import ProjectDefinition
 from headrace.events.inference import DecisionMade, OutcomeObserved, ShadowScored
-from headrace.events.monitor import MonitorState, RolloutJudged, WindowEstimated
+from headrace.events.monitor import FindingOpened, MonitorState, RolloutJudged, WindowEstimated
 from headrace.events.registry import AliasMoved, ModelVersion, Route, VersionRegistered
 from headrace.log.envelope import Envelope
 from headrace.log.port import Record, TopicPartition
 from headrace.step import Step
-from headrace_monitor.core import findings
+from headrace_monitor.core import findings, source_silence
 from headrace_monitor.core.alerting import Alerting
 from headrace_monitor.core.clock import Clocks, InputPlaces, Reading
 from headrace_monitor.core.deployments import Changed, Deployments, Watched
@@ -29,6 +30,7 @@ from headrace_monitor.core.intake import Intake
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring_failures import ESTIMATES, WINDOWS
 from headrace_monitor.core.now import Now
+from headrace_monitor.core.references import References
 from headrace_monitor.core.replay import Replay
 from headrace_monitor.core.retrain_reasons import TrainingFact
 from headrace_monitor.core.rollouts import ClockOf, Rollouts
@@ -72,7 +74,8 @@ class Monitoring:
         keep: Keep = InMemory,
     ) -> None:
         self._names, self._liveness = names, liveness
-        self.deployments, self._clocks, self._signatures = Deployments(keep), Clocks(), Signatures()
+        self._clocks, self._signatures, self._references = Clocks(), Signatures(), References()
+        self.deployments = Deployments(keep, self._references, names.decisions)
         self.alerting = Alerting(liveness, silences, runbook_url)
         self.rollouts = Rollouts(self.deployments.declared, self._usual_gain)
         self.replay = Replay(self.deployments, self.rollouts)
@@ -109,7 +112,7 @@ class Monitoring:
             case RolloutJudged():
                 self.rollouts.on_history(event)
             case ModelVersion():
-                self._signatures.add(event.registered)
+                self._on_version(event.registered)
             case AlertChanged():
                 self.alerting.on_history(event, now)
 
@@ -200,9 +203,13 @@ class Monitoring:
 
     def _on_registry_fact(self, event: Any, record: Record, envelope: Envelope, now: Now) -> Facts:
         if isinstance(event, VersionRegistered):
-            self._signatures.add(event)
+            self._on_version(event)
         step = self.rollouts.on_registry_fact(event, envelope.correlation_id or envelope.id)
         return (*step.facts, *self.alerting.on_registry_fact(event, now).facts)
+
+    def _on_version(self, registered: VersionRegistered) -> None:
+        self._signatures.add(registered)
+        self._references.add(registered)
 
     def _on_silence(self, event: Any, record: Record, envelope: Envelope, now: Now) -> Facts:
         # What is sound is taken by the view of silences, which is read to its end before any alert is written.
@@ -232,11 +239,35 @@ class Monitoring:
 
         return cache(time_s)
 
-    def due(self) -> list[str]:
-        """The deployments of which a window may have come to an hour at which it closes."""
+    def due(self, now_s: float) -> list[str]:
+        """The deployments of which a window may have come to an hour at which it closes, or whose inputs are to be looked at.
+
+        `now_s`: of the monotonic clock.
+        """
         if self.intake.sources.is_loose:
             self.intake.sources.tidy(self.replay.needed_from_s)
-        return self.deployments.due()
+        return self.deployments.due(now_s)
+
+    def look_at_inputs(self, name: str, clock_s: float, now_s: float) -> Facts:
+        """What the inputs of a deployment show by its clock, and its sources. `now_s`: of the monotonic clock."""
+        try:
+            return self._looked_at_inputs(self.deployments.watched[name], clock_s, now_s)
+        except HeadraceError:
+            raise
+        except Exception as error:
+            return (MonitoringFailed(name, WINDOWS, error),)
+
+    def _looked_at_inputs(self, watched: Watched, clock_s: float, now_s: float) -> Facts:
+        opened, over = source_silence.look(watched, self.intake.sources, clock_s)
+        facts = self._on_inputs(watched, opened, over)
+        highest_s, unjudged = watched.windows.highest_s, source_silence.silent_columns(watched)
+        seen = watched.inputs.look(clock_s, highest_s, now_s, watched.findings.open, unjudged)
+        return (*facts, *self._on_inputs(watched, seen.opened, seen.over))
+
+    def _on_inputs(
+        self, watched: Watched, opened: Sequence[FindingOpened], over: Mapping[str, tuple[str, float]]
+    ) -> Facts:
+        return self._moved(watched, findings.on_inputs(watched.findings, opened, over)) if opened or over else ()
 
     def window_inputs(self, watched: Watched, rows: Rows, sample: Sequence[DecisionMade]) -> WindowInputs:
         """What a window of these rows is judged by. `sample`: decisions of it, read again."""
@@ -252,6 +283,7 @@ class Monitoring:
             self._signatures.comparable(watched.project, watched.deployment),
             self._signatures.columns(watched.deployment.name),
             self._names.decisions,
+            watched.inputs.columns_of(watched.windows.start_of(float(rows.table["at_s"][0]))) if len(rows) else (),
         )
 
     def on_window_closed(
@@ -281,6 +313,7 @@ class Monitoring:
 
     def _dropped(self, watched: Watched, from_s: float, closes_s: float, facts: Facts) -> Facts:
         watched.windows.drop(from_s, closes_s)
+        watched.inputs.drop_window(from_s)
         return (*facts, self.replay.remember(watched.deployment.name))
 
     # what it holds

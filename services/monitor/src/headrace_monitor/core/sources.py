@@ -31,6 +31,7 @@ class Sources:
         self._sizes: dict[str, int] = {}
         self._loose: dict[str, int] = {}
         self._from_s: dict[str, float] = {}
+        self._newest_s: dict[str, float] = {}
 
     def keep(self, wanted: Mapping[str, SourceDefinition]) -> list[str]:
         """Hold these sources and no others; one whose fields changed begins anew. Returns those that hold nothing yet."""
@@ -57,7 +58,12 @@ class Sources:
         at_s = table.take_event(event, origin, record.partition, record.offset, record.timestamp_ms)
         if at_s is not None:
             self._loose[name] += 1
+            self._newest_s[name] = max(at_s, self._newest_s.get(name, at_s))
         return at_s
+
+    def newest_s(self, name: str) -> float:
+        """The highest instant from which an event of a source may be used; -inf before the first."""
+        return self._newest_s.get(name, -math.inf)
 
     def tables(self, names: list[str]) -> dict[str, EventTable]:
         """The tables of these sources."""
@@ -113,5 +119,5 @@ class Sources:
         self._loose[name] = 0
 
     def _remove(self, name: str) -> None:
-        for held in (self._tables, self._sizes, self._loose, self._from_s):
+        for held in (self._tables, self._sizes, self._loose, self._from_s, self._newest_s):
             held.pop(name, None)

@@ -140,8 +140,8 @@ class Windows:
                 raise ValueError(f"the horizon of a label must be a time, got {label.horizon_s!r} s")
             self.labels = Labels(label, self.limit_bytes, self.keep)
 
-    def add_decision(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> bool:
-        """Take a decision that lies there; False for one of a closed window.
+    def add_decision(self, decision: DecisionMade, partition: int, offset: int, *, is_new: bool = True) -> float | None:
+        """Take a decision that lies there. Returns the start of its window; None for one of a closed window.
 
         `is_new`: it is not read again after a restart; a decision of a closed window then counts as late.
         """
@@ -149,7 +149,7 @@ class Windows:
         start_s = self.start_of(at_s)
         if start_s < self.closed_to_s:
             self.late_requests += is_new
-            return False
+            return None
         window = self.open.get(start_s)
         if window is None:
             window = self.open[start_s] = self._new()
@@ -174,7 +174,7 @@ class Windows:
                     self._rows_bytes += window.shadows.add(_SHADOW.pack(row, shadow.version, shadow.value))
         if at_s > self.highest_s:
             self.highest_s = at_s
-        return True
+        return start_s
 
     def add_late_score(self, scored: ShadowScored, partition: int, offset: int) -> None:
         """Take the score of a shadow that came after its decision, and lies there."""

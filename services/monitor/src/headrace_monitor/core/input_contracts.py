@@ -1,0 +1,246 @@
+"""Contracts on requests and features, judged by intervals of event time: what is broken is found before any window closes.
+
+A fault is a share of the rows that no day and no hour of the training rows had, by the exact binomial test (1e-6) against
+that share and 5 % of the rows more:
+
+| fault     | of                    | limit                                                                       |
+|-----------|-----------------------|-----------------------------------------------------------------------------|
+| `null`    | rows                  | the highest share of an hour, or of a day, of the training rows, and .05    |
+| `unknown` | rows, of a category   | the same                                                                    |
+| `outside` | rows                  | .05 beyond the training range by more than its width                        |
+| `size`    | the last day's values | the mean logarithm moves .25 and three times further than any day's did,    |
+|           |                       | while its standard deviation stays: another unit                            |
+| `invalid` | requests              | .05                                                                         |
+| `stale`   | requests              | .05                                                                         |
+
+Three stretches are judged: the newest interval (as many as hold 20 rows), the last 4 and the last 24; in the longer ones at
+least 2 and 3 intervals must be over the limit by themselves. Nearly all rows (.9) are `certain`: found at once. Else a fault
+of the newest interval must be there in the next one too: one odd hour calls nobody.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.stats.distances import LEAST_ROWS, binomial_tail
+from headrace.stats.profiles import Profile
+from headrace_monitor.core.live_inputs import INTERVAL_S, Interval, Offence
+from headrace_monitor.core.references import SCORE, VersionFrame
+
+ALPHA = 1e-6
+ROOM = 0.05
+_CERTAIN_SHARE = 0.9
+_LONGER = ((4, 2), (24, 3))
+_DAY = 24
+# Sizes are those of a day: what was asked in a part of it may be of another size (short flights in the morning).
+_MOST_OF_DAY = 20
+_LEAST_MOVE, _MOVES, _SHAPE = 0.25, 3.0, 0.2
+_LEAST_SIZES = 200
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A column that breaks its contract. `fault`: see above. `measured`, `limit`: the share, or the factor of the size. `is_certain`:
+    found at once.
+    """
+
+    column: str
+    fault: str
+    summary: str
+    measured: float
+    limit: float
+    is_certain: bool
+    offence: Offence | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an interval shows. `breaches`: by column. `clean`: the columns of which enough rows came, and that are within their limits."""
+
+    breaches: Mapping[str, Breach]
+    clean: frozenset[str]
+
+
+def judge(history: Sequence[Interval], frame: VersionFrame | None, unjudged: Collection[str] = ()) -> Judged:
+    """What the newest of these intervals shows, beside those of the day before it (oldest first).
+
+    `frame`: of the version that answers, None where nothing is known of its rows. `unjudged`: columns that are left out.
+    """
+    newest = history[-1]
+    found: dict[str, Breach] = {}
+    clean: set[str] = set()
+    asked = [Counted(n.requests, n.from_s) for n in history]
+    for fault, what in (("invalid", "are refused for it"), ("stale", "have features from a silent source")):
+        names = {name for interval in history for name in getattr(interval, fault)}
+        for name in sorted(names):
+            counts = [getattr(interval, fault)[name] for interval in history]
+            shares = _judged(asked, counts, ROOM, ROOM)
+            if shares is not None:
+                summary = f"inputs.{name}: {shares.measured:.0%} of the requests {what}"
+                found.setdefault(name, _breach(name, fault, summary, shares, newest))
+            elif _is_clean(asked, counts, ROOM):
+                clean.add(name)
+    if frame is not None:
+        rows = [interval.profiles.get(frame.version) for interval in history]
+        is_day = history[0].from_s <= newest.from_s - _MOST_OF_DAY * INTERVAL_S
+        for breach in [*_of_rows(history, rows, frame), *(_of_sizes(rows, frame) if is_day else ())]:
+            found.setdefault(breach.column, breach)
+        clean |= _clean_columns(history, rows, frame)
+    left = {name: breach for name, breach in found.items() if name not in unjudged}
+    return Judged(left, frozenset(clean - found.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many rows an interval has."""
+
+    rows: int
+    from_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    measured: float
+    limit: float
+    is_certain: bool
+
+
+def _judged(of: Sequence[Counted], counts: Sequence[int], hour: float, day: float) -> _Share | None:
+    """The share that is over its limit, in the shortest stretch that shows it; None where none does."""
+    recent = _recent(of)
+    if recent:
+        rows, count = sum(n.rows for n in of[-recent:]), sum(counts[-recent:])
+        if _is_over(count, rows, hour):
+            return _Share(count / rows, hour, count >= _CERTAIN_SHARE * rows)
+    for length, least in _LONGER:
+        limit = day if length == _DAY else hour
+        inside = [n for n, one in enumerate(of) if one.from_s > of[-1].from_s - length * INTERVAL_S]
+        rows, count = sum(of[n].rows for n in inside), sum(counts[n] for n in inside)
+        over = sum(counts[n] > limit * of[n].rows for n in inside)
+        if rows >= LEAST_ROWS and over >= least and _is_over(count, rows, limit):
+            return _Share(count / rows, limit, is_certain=True)
+    return None
+
+
+def _recent(of: Sequence[Counted]) -> int:
+    """How many of the newest intervals hold 20 rows together; 0 where a day does not."""
+    rows = 0
+    for n, one in enumerate(reversed(of), start=1):
+        rows += one.rows
+        if rows >= LEAST_ROWS:
+            return n
+    return 0
+
+
+def _is_over(count: int, rows: int, limit: float) -> bool:
+    return count > limit * rows and binomial_tail(count, rows, limit) < ALPHA
+
+
+def _is_clean(of: Sequence[Counted], counts: Sequence[int], limit: float) -> bool:
+    recent = _recent(of)
+    return recent > 0 and sum(counts[-recent:]) <= limit * sum(n.rows for n in of[-recent:])
+
+
+def _limits(frame: VersionFrame) -> dict[str, tuple[Floats, Floats]]:
+    """Per fault the limits per column, of an hour and of a day."""
+    columns = frame.frame.columns
+    hour = np.array([max(column.most_null_hour, column.most_null) for column in columns]) + ROOM
+    day = np.array([column.most_null for column in columns]) + ROOM
+    beyond = np.full(len(columns), ROOM)
+    return {"null": (hour, day), "outside": (beyond, beyond)}
+
+
+_COUNTS: Mapping[str, Callable[[Profile], NDArray[np.int64]]] = {
+    "null": lambda profile: profile.nulls,
+    "outside": lambda profile: profile.outside,
+}
+
+
+def _of_rows(history: Sequence[Interval], rows: Sequence[Profile | None], frame: VersionFrame) -> list[Breach]:
+    of = [Counted(0 if one is None else one.rows, i.from_s) for one, i in zip(rows, history, strict=True)]
+    found = []
+    for fault, (hour, day) in _limits(frame).items():
+        counts = _table(rows, frame, fault)
+        total = counts.sum(axis=0)
+        for place in np.flatnonzero((total > 0) & (day < 1)).tolist():
+            column = frame.frame.columns[place]
+            if column.name == SCORE:
+                continue
+            shares = _judged(of, counts[:, place].tolist(), float(hour[place]), float(day[place]))
+            if shares is not None:
+                name = "unknown" if fault == "null" and column.kind != "number" else fault
+                summary = f"inputs.{column.name}: {shares.measured:.0%} of the rows {_WORDS[name]}"
+                found.append(_breach(column.name, name, summary, shares, history[-1], fault))
+    return found
+
+
+_WORDS = {
+    "null": "have no value, more than ever in training",
+    "unknown": "have a value that training does not know, or none",
+    "outside": "lie far outside the range that training had",
+}
+
+
+def _table(rows: Sequence[Profile | None], frame: VersionFrame, fault: str) -> NDArray[np.int64]:
+    nothing = np.zeros(len(frame.frame.columns), np.int64)
+    return np.array([nothing if one is None else _COUNTS[fault](one) for one in rows])
+
+
+def _clean_columns(history: Sequence[Interval], rows: Sequence[Profile | None], frame: VersionFrame) -> set[str]:
+    of = [Counted(0 if one is None else one.rows, i.from_s) for one, i in zip(rows, history, strict=True)]
+    recent = _recent(of)
+    if not recent:
+        return set()
+    count = sum(one.rows for one in of[-recent:])
+    is_clean = np.ones(len(frame.frame.columns), bool)
+    for fault, (hour, _) in _limits(frame).items():
+        is_clean &= _table(rows, frame, fault)[-recent:].sum(axis=0) <= hour * count
+    return {column.name for column, fine in zip(frame.frame.columns, is_clean.tolist(), strict=True) if fine}
+
+
+def _of_sizes(rows: Sequence[Profile | None], frame: VersionFrame) -> list[Breach]:
+    """Numbers of another size over the last day, that have kept their shape."""
+    known = [one for one in rows if one is not None]
+    if not known:
+        return []
+    counts, sums, squares = np.sum([one.sizes for one in known], axis=0)
+    values = sum(one.rows - one.nulls for one in known)
+    found = []
+    for place in np.flatnonzero((counts >= _LEAST_SIZES) & (counts == values)).tolist():
+        column = frame.frame.columns[place]
+        moved = size_moved(
+            column.log_mean, column.log_std, column.log_apart, counts[place], sums[place], squares[place]
+        )
+        if moved and column.name != SCORE:
+            factor = math.exp(abs(moved))
+            change = f"{factor:.3g} times {'larger' if moved > 0 else 'smaller'}"
+            summary = f"inputs.{column.name}: the numbers are {change} than in training: another unit?"
+            found.append(Breach(column.name, "size", summary, factor, math.exp(_LEAST_MOVE), is_certain=True))
+    return found
+
+
+def size_moved(
+    mean: float | None, std: float | None, apart: float | None, count: float, total: float, squares: float
+) -> float:
+    """By how much the mean logarithm has moved, where the numbers have another unit; else 0.
+
+    `mean`, `std`, `apart`: of the reference, see `ColumnReference`; `count`, `total`, `squares`: of the logarithms of live values.
+    """
+    if mean is None or std is None or apart is None:
+        return 0.0
+    moved = total / count - mean
+    spread = math.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+    is_same_shape = abs(spread - std) <= _SHAPE * std
+    return moved if is_same_shape and abs(moved) > max(_LEAST_MOVE, _MOVES * apart) else 0.0
+
+
+def _breach(
+    column: str, fault: str, summary: str, shares: _Share, newest: Interval, noted: str | None = None
+) -> Breach:
+    offence = newest.offences.get((column, noted or fault))
+    return Breach(column, fault, summary, shares.measured, shares.limit, shares.is_certain, offence)

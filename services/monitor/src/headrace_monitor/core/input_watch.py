@@ -1,0 +1,219 @@
+"""When the inputs of a deployment are looked at, and which findings open and resolve: by its clock, and once a minute.
+
+Intervals and windows are judged in the order in which they end, once each, when the clock has passed their end. In between,
+after a minute of wall time, the interval that is not over is judged by what is certain: that only opens findings."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from headrace.events.charts import ColumnSeen
+from headrace.events.inference import DecisionMade
+from headrace.events.monitor import FindingEvidence, FindingOpened
+from headrace.log.envelope import derived_id
+from headrace_monitor.core import input_drift
+from headrace_monitor.core.input_contracts import Breach, judge
+from headrace_monitor.core.live_inputs import INTERVAL_S, KEPT_S, Interval, LiveInputs
+from headrace_monitor.core.references import References, VersionFrame
+
+KIND, PREFIX = "contract", "inputs."
+WALL_S = 60.0
+# How often the clock is looked at in between, for sources that fall silent.
+STEP_S = 600.0
+_LASTS = 2
+_CLEAN = 3
+
+
+@dataclass
+class Seen:
+    """What a look has found. `opened`: findings. `over`: the keys of findings that are over, with the reason and the instant."""
+
+    opened: list[FindingOpened] = field(default_factory=list)
+    over: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+
+class InputWatch:
+    """The inputs of one deployment. `length_s`: of an evaluation window. `judged_to_s`: what ends by then is judged and published."""
+
+    def __init__(
+        self, deployment: str, length_s: float, decisions: str, references: References, judged_to_s: float = -math.inf
+    ) -> None:
+        self.live = LiveInputs(deployment, references)
+        self.judged_to_s = judged_to_s
+        # A restart judges the last day again, for what a fault needs to last, and publishes nothing of it.
+        self._counted_to_s = judged_to_s - KEPT_S
+        self._deployment, self._length_s, self._decisions, self._references = (
+            deployment, length_s, decisions, references,
+        )  # fmt: skip
+        self._lasting, self._clean = Counter[str](), Counter[str]()
+        self._quiet = 0
+        self._due_s = -math.inf
+        # Since when, by the monotonic clock, there are decisions that no look has seen.
+        self._is_news, self._news_s = False, math.inf
+
+    def add(self, decision: DecisionMade, window_s: float | None, partition: int, offset: int) -> None:
+        """Take a decision that lies there. `window_s`: the start of its window, None when that is closed."""
+        self.live.add(decision, window_s, partition, offset)
+        self._is_news = True
+        if self._due_s == -math.inf:
+            self._due_s = _next_step_s(decision.at_s)
+
+    def is_due(self, highest_s: float, now_s: float) -> bool:
+        """Whether to look. `highest_s`: the highest instant of a request; `now_s`: of the monotonic clock."""
+        if self._is_news:
+            self._news_s = min(self._news_s, now_s)
+        return highest_s >= self._due_s > -math.inf or now_s - self._news_s >= WALL_S
+
+    def columns_of(self, window_s: float) -> tuple[ColumnSeen, ...]:
+        """The columns of an open window, of each version that answered."""
+        self.live.fold()
+        found = self.live.windows.get(window_s, {})
+        frames = {version: self._references.of(self._deployment, version) for version in sorted(found)}
+        return tuple(
+            column
+            for version, frame in frames.items()
+            if frame is not None
+            for column in input_drift.seen(found[version], frame)
+        )
+
+    def look(
+        self,
+        clock_s: float,
+        highest_s: float,
+        now_s: float,
+        open_findings: Mapping[str, FindingOpened],
+        unjudged: Collection[str] = (),
+    ) -> Seen:
+        """What the inputs show by this clock. `open_findings`: by key; `unjudged`: columns of sources that are silent anyway."""
+        self.live.fold()
+        found, known = Seen(), set(open_findings)
+        for end_s, start_s, is_window in self._ended(clock_s):
+            is_live = end_s > self.judged_to_s
+            if is_window:
+                self._on_window(start_s, end_s, known, found, is_live)
+            else:
+                self._on_interval(self.live.intervals[start_s], end_s, known, found, unjudged, is_live)
+            self._counted_to_s = end_s
+            self.judged_to_s = max(self.judged_to_s, end_s)
+        if now_s - self._news_s >= WALL_S:
+            self._is_news, self._news_s = False, math.inf
+            self._on_minute(known, found, unjudged)
+        self.live.forget_before(clock_s - KEPT_S)
+        self._due_s = _next_step_s(max(highest_s, clock_s))
+        return found
+
+    def adopt(self, other: "InputWatch") -> None:
+        """Take over what another definition of the deployment has counted; of windows only those of the same length."""
+        self.live, self.judged_to_s, self._counted_to_s = other.live, other.judged_to_s, other._counted_to_s
+        self._lasting, self._clean, self._quiet = other._lasting, other._clean, other._quiet
+        for start_s in list(self.live.windows) if self._length_s != other._length_s else ():
+            self.live.drop_window(start_s)
+
+    def drop_window(self, window_s: float) -> None:
+        """A window is closed."""
+        self.live.drop_window(window_s)
+
+    def _ended(self, clock_s: float) -> list[tuple[float, float, bool]]:
+        """What ends after `judged_to_s` and by the clock: its end, its start, and whether it is a window; by its end."""
+        intervals = [(start_s + INTERVAL_S, start_s, False) for start_s in self.live.intervals]
+        windows = [(start_s + self._length_s, start_s, True) for start_s in self.live.windows]
+        return sorted(one for one in [*intervals, *windows] if self._counted_to_s < one[0] <= clock_s)
+
+    def _frame(self, interval: Interval) -> VersionFrame | None:
+        """Of the version that answered most."""
+        by_rows = {version: profile.rows for version, profile in interval.profiles.items()}
+        return self._references.of(self._deployment, max(by_rows, key=by_rows.__getitem__)) if by_rows else None
+
+    def _history(self, interval: Interval) -> list[Interval]:
+        from_s = interval.from_s - KEPT_S
+        return [one for start_s, one in sorted(self.live.intervals.items()) if from_s < start_s <= interval.from_s]
+
+    def _on_interval(
+        self, interval: Interval, end_s: float, known: set[str], found: Seen, unjudged: Collection[str], is_live: bool
+    ) -> None:
+        frame = self._frame(interval)
+        judged = judge(self._history(interval), frame, unjudged)
+        for column, breach in judged.breaches.items():
+            self._lasting[column] += 1
+            self._clean.pop(column, None)
+            if is_live and (breach.is_certain or self._lasting[column] >= _LASTS):
+                self._open(breach, interval, end_s, known, found, frame)
+        for column in [column for column in self._lasting if column not in judged.breaches]:
+            del self._lasting[column]
+        for column in judged.clean:
+            key = f"{KIND}:{PREFIX}{column}"
+            if key not in known:
+                continue
+            self._clean[column] += 1
+            if is_live and self._clean[column] >= _CLEAN:
+                found.over[key] = (f"within its contract for {_CLEAN} intervals", end_s)
+                known.discard(key)
+                del self._clean[column]
+
+    def _on_minute(self, known: set[str], found: Seen, unjudged: Collection[str]) -> None:
+        """What is certain of the newest interval that is not over."""
+        running = [
+            interval for start_s, interval in self.live.intervals.items() if start_s + INTERVAL_S > self.judged_to_s
+        ]
+        if not running:
+            return
+        interval = max(running, key=lambda one: one.requests)
+        frame = self._frame(interval)
+        for breach in judge([interval], frame, unjudged).breaches.values():
+            if breach.is_certain:
+                self._open(breach, interval, interval.newest_s, known, found, frame)
+
+    def _on_window(self, start_s: float, end_s: float, known: set[str], found: Seen, is_live: bool) -> None:
+        columns = self._columns_of_most(start_s)
+        if not columns:
+            return
+        if any(column.is_moved for column in columns):
+            self._quiet = 0
+            if is_live and input_drift.KIND not in known:
+                found.opened.append(input_drift.finding_of(self._deployment, columns, start_s, end_s))
+                known.add(input_drift.KIND)
+            return
+        self._quiet += 1
+        if is_live and input_drift.KIND in known and self._quiet >= input_drift.QUIET_WINDOWS:
+            found.over[input_drift.KIND] = ("the inputs look like the training rows again", end_s)
+            known.discard(input_drift.KIND)
+
+    def _columns_of_most(self, start_s: float) -> tuple[ColumnSeen, ...]:
+        """The columns of the version that answered most in a window."""
+        profiles = self.live.windows[start_s]
+        version = max(profiles, key=lambda one: profiles[one].rows, default=0)
+        frame = self._references.of(self._deployment, version)
+        return () if frame is None else input_drift.seen(profiles[version], frame)
+
+    def _open(
+        self, breach: Breach, interval: Interval, at_s: float, known: set[str], found: Seen, frame: VersionFrame | None
+    ) -> None:
+        about = f"{PREFIX}{breach.column}"
+        if (key := f"{KIND}:{about}") in known:
+            return
+        known.add(key)
+        offence = breach.offence
+        found.opened.append(
+            FindingOpened(
+                finding=derived_id(self._deployment, KIND, about, interval.from_s)[:16],
+                deployment=self._deployment,
+                kind=KIND,
+                summary=breach.summary,
+                at_s=at_s,
+                version=None if frame is None else frame.version,
+                detector=breach.fault,
+                measured=breach.measured,
+                limit=breach.limit,
+                about=about,
+                changed_at_s=interval.from_s if offence is None else offence.at_s,
+                back_at=breach.limit,
+                evidence=FindingEvidence()
+                if offence is None
+                else FindingEvidence(f"{self._decisions}/{offence.place}", offence.at_s, tuple(offence.requests)),
+            )
+        )
+
+
+def _next_step_s(at_s: float) -> float:
+    return (at_s // STEP_S + 1) * STEP_S if math.isfinite(at_s) else -math.inf

@@ -1,0 +1,149 @@
+"""Contracts on requests and features: what is broken is found within intervals, by its kind, and a calm fortnight is calm."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, Inputs, decisions, refused
+
+Change = Callable[[NDArray[np.float32]], None]
+
+
+def nulls(matrix: NDArray[np.float32]) -> None:
+    matrix[:, 3] = np.nan
+
+
+def half_null(matrix: NDArray[np.float32]) -> None:
+    matrix[::2, 3] = np.nan
+
+
+def renamed(matrix: NDArray[np.float32]) -> None:
+    matrix[matrix[:, 0] == 1, 0] = np.nan
+
+
+def kilometres(matrix: NDArray[np.float32]) -> None:
+    matrix[:, 1] *= 1.609
+
+
+def seconds(matrix: NDArray[np.float32]) -> None:
+    matrix[:, 3] *= 60
+
+
+def in_utc(matrix: NDArray[np.float32]) -> None:
+    matrix[:, 2] = (matrix[:, 2] + 5) % 24
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "hours"),
+    [
+        (nulls, ("contract", "inputs.carrier.mean", "null"), 1),
+        (half_null, ("contract", "inputs.carrier.mean", "null"), 5),
+        (renamed, ("contract", "inputs.carrier", "unknown"), 2),
+        (seconds, ("contract", "inputs.carrier.mean", "outside"), 2),
+        (kilometres, ("contract", "inputs.miles", "size"), 24),
+        (in_utc, ("inputs", "", "psi"), 24),
+    ],
+)
+def test_a_fault_is_found_by_its_kind(change: Change, found: tuple[str, str, str], hours: int) -> None:
+    inputs = Inputs()
+    inputs.play(0.0, 2 * DAY)
+    assert inputs.found() == []
+    inputs.play(2 * DAY, 2 * DAY + hours * HOUR, change)
+    assert [kind for kind in inputs.found() if kind[0] == found[0]] == [found]
+    assert {kind for kind, _, _ in inputs.found()} <= {found[0], "inputs"}
+
+
+def test_a_calm_fortnight_is_calm() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, 15 * DAY)
+    assert inputs.found() == []
+
+
+def test_a_finding_names_the_first_decision_and_ten_requests() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    inputs.play(DAY, DAY + HOUR, nulls)
+    (found,) = inputs.opened
+    assert (found.at_s, found.version, found.measured, found.limit) == (DAY + HOUR, 1, 1.0, pytest.approx(0.35))
+    assert found.evidence is not None
+    assert found.evidence.first_place == f"inference.decisions.v1/0/{24 * AN_HOUR}"
+    assert found.evidence.first_at_s == found.changed_at_s == DAY
+    assert found.evidence.requests == tuple(f"r{int((DAY + n * 72) * 10)}" for n in range(10))
+    assert found.summary == "inputs.carrier.mean: 100% of the rows have no value, more than ever in training"
+
+
+def test_one_odd_hour_that_is_not_certain_is_no_finding() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    inputs.play(DAY, DAY + HOUR, lambda matrix: matrix[: int(0.7 * AN_HOUR)].__setitem__((slice(None), 3), np.nan))
+    inputs.play(DAY + HOUR, 2 * DAY)
+    assert inputs.found() == []
+
+
+def test_it_is_over_after_three_clean_intervals_and_opens_again_as_another_finding() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    inputs.play(DAY, DAY + 2 * HOUR, nulls)
+    inputs.play(DAY + 2 * HOUR, DAY + 4 * HOUR)
+    assert inputs.over == []
+    # NB: the last four hours, two of which are broken, show nothing new: it is open.
+    inputs.play(DAY + 4 * HOUR, DAY + 8 * HOUR)
+    assert inputs.over == ["contract:inputs.carrier.mean"]
+    inputs.play(DAY + 8 * HOUR, DAY + 9 * HOUR, nulls)
+    assert len({found.finding for found in inputs.opened}) == 2
+
+
+def test_requests_that_break_the_contract_are_found_by_their_field() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    for hour in range(2):
+        from_s = DAY + hour * HOUR
+        inputs.take(refused(from_s, from_s + HOUR, 0.4))
+        inputs.look(from_s + HOUR)
+    assert inputs.found() == [("contract", "inputs.miles", "invalid")]
+    assert inputs.opened[0].summary == "inputs.miles: 40% of the requests are refused for it"
+
+
+def test_requests_that_are_all_refused_are_found_without_any_row() -> None:
+    inputs = Inputs()
+    inputs.take(refused(0.0, HOUR, 1.0))
+    inputs.look(HOUR)
+    assert [(found.about, found.detector, found.version) for found in inputs.opened] == [
+        ("inputs.miles", "invalid", None)
+    ]
+
+
+def test_features_of_a_silent_source_are_found_unless_that_is_known() -> None:
+    for unjudged, found in (((), [("contract", "inputs.carrier.mean", "stale")]), (("carrier.mean",), [])):
+        inputs = Inputs()
+        inputs.take([replace(one, stale=("carrier.mean",)) for one in decisions(0.0, HOUR)])
+        seen = inputs.watch.look(HOUR, HOUR, 0.0, {}, unjudged)
+        assert [(one.kind, one.about, one.detector) for one in seen.opened] == found
+
+
+def test_little_traffic_is_judged_once_twenty_rows_are_there() -> None:
+    inputs = Inputs()
+    for hour in range(5):
+        inputs.take(decisions(hour * HOUR, (hour + 1) * HOUR, nulls)[:6])
+        inputs.look((hour + 1) * HOUR)
+        assert len(inputs.opened) == (hour >= 3)
+
+
+def test_what_is_certain_is_found_within_a_minute_before_the_interval_is_over() -> None:
+    inputs = Inputs()
+    inputs.take(decisions(0.0, HOUR / 2, nulls))
+    assert not inputs.watch.is_due(HOUR / 12, 100.0)
+    assert not inputs.watch.is_due(HOUR / 12, 159.0)
+    assert inputs.watch.is_due(HOUR / 12, 160.0)
+    inputs.look(HOUR / 2, 160.0)
+    assert inputs.found() == [("contract", "inputs.carrier.mean", "null")]
+    assert not inputs.watch.is_due(HOUR / 12, 1000.0)  # nothing came since
+
+
+def test_without_a_reference_only_requests_are_judged() -> None:
+    inputs = Inputs()
+    inputs.references._frames.clear()
+    inputs.play(0.0, 2 * HOUR, nulls)
+    assert (inputs.found(), inputs.watch.columns_of(0.0)) == ([], ())
