@@ -1,11 +1,14 @@
 """The one place where the monitor is wired."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from headrace.hosting.group import ShardGroup
 from headrace.hosting.runtime import Runnable
+from headrace.project.load import Allowed
 from headrace.project.service import Context
+from headrace_monitor.adapters.custom_metrics import CustomMetrics
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside
@@ -30,6 +33,8 @@ class Monitor:
         self._liveness, self._silences = Liveness(), Silences()
         self._inputs = Inputs(context.log, context.topics)
         self._shard: MonitorShard | None = None
+        allowed = Allowed(context.settings.allowed_projects, context.settings.applied_file)
+        self._custom = CustomMetrics(context.projects.project_of, allowed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`. Raises what ends the host of the shard, or a view."""
@@ -42,7 +47,8 @@ class Monitor:
         for view in views:
             await view.start()
         self._inputs.follow(self._host())
-        async with asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            stack.callback(self._custom.close)
             for running in (*views, self._inputs.host):
                 group.create_task(running.run(stop))
 
@@ -86,6 +92,7 @@ class Monitor:
             learn=context.projects.learn,
             progress=inputs.note_progress,
             silences=self._silences,
+            custom=self._custom.of,
             runbook_url=context.settings.runbook_url,
             keep=Spill().keep,
         )

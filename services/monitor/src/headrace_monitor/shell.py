@@ -51,7 +51,7 @@ class MonitorShard:
         self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core)
         self._records, self._cadence = Records(topics, SERVICE), Cadence()
         self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)
-        self._evaluation = WindowEvaluation(self.core, names.decisions, outside.reread)
+        self._evaluation = WindowEvaluation(self.core, names.decisions, outside.reread, outside.custom)
         self._applied: Sequence[ProjectDefinition] | None = None
         self._sources_read = outside.sources_read
         # The source topics that this step began to read again.

@@ -1,6 +1,7 @@
 """The compiled project: plain values with digests, which every service reads from `project.definitions`.
 
-Only pipeline and trainer import the user's code. All other services use these values alone.
+Only pipeline and trainer import the user's code, and a child process of the monitor that computes a project's metrics.
+All other services use these values alone.
 """
 
 import hashlib

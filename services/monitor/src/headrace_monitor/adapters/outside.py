@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from headrace.hosting.triage import Learn
 from headrace_monitor.adapters.input_ends import Behind, Undecided
-from headrace_monitor.adapters.window_evaluation import Reread
+from headrace_monitor.adapters.window_evaluation import ComputeCustom, Reread
 from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.intake import SourcesToRead
 from headrace_monitor.core.silences import Silences
@@ -23,7 +23,7 @@ class Outside:
     that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
     nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
     `silences`: those that are set, kept up to date by a view. `runbook_url`: where the runbooks can be read, "" for nowhere. `keep`: where
-    rows lie that wait for labels.
+    rows lie that wait for labels. `custom`: computes a project's own metrics, and blocks for that long; None computes none.
     """
 
     behind: Behind
@@ -36,3 +36,4 @@ class Outside:
     silences: Silences = field(default_factory=Silences)
     runbook_url: str = ""
     keep: Keep = InMemory
+    custom: ComputeCustom | None = None

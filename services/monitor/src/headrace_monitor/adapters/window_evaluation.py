@@ -4,25 +4,40 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from headrace.errors import HeadraceError
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade
 from headrace.log.port import TopicPartition
 from headrace.project.labels import CLASSES
+from headrace.stats.metric_names import is_reference
 from headrace_monitor.core.closing import close, estimate
 from headrace_monitor.core.deployments import Watched
-from headrace_monitor.core.evaluation import SAMPLE_ROWS
-from headrace_monitor.core.facts import Fact
+from headrace_monitor.core.evaluation import SAMPLE_ROWS, WindowInputs
+from headrace_monitor.core.facts import Fact, MonitoringFailed
+from headrace_monitor.core.measures import Custom, Part, parts_of
 from headrace_monitor.core.monitoring import Monitoring
 from headrace_monitor.core.windows import Rows
 
 # Reads decisions again, by partition and offset (ascending). It may block on the log.
 Reread = Callable[[Mapping[TopicPartition, Sequence[int]]], Awaitable[list[DecisionMade]]]
 
+# A project's own metrics of parts of a window, by (version, role) and name; and per metric that failed why.
+ComputeCustom = Callable[[DeploymentDefinition, Sequence[Part]], tuple[Custom, Sequence[tuple[str, str]]]]
+
+
+class MetricFailed(Exception):
+    """A metric of a project has no value, for the reason that the message gives."""
+
 
 class WindowEvaluation:
-    """Evaluates windows one at a time. `reread`: None where decisions cannot be read again: then no parity is measured."""
+    """Evaluates windows one at a time. `reread`: None where decisions cannot be read again: then no parity is measured.
 
-    def __init__(self, core: Monitoring, decisions_topic: str, reread: Reread | None) -> None:
-        self._core, self._decisions, self._reread = core, decisions_topic, reread
+    `custom`: see `Outside`.
+    """
+
+    def __init__(
+        self, core: Monitoring, decisions_topic: str, reread: Reread | None, custom: ComputeCustom | None = None
+    ) -> None:
+        self._core, self._decisions, self._reread, self._custom = core, decisions_topic, reread, custom
 
     async def due(self, name: str, clock_s: float) -> AsyncIterator[Sequence[Fact]]:
         """What follows from each window of a deployment that closes by its clock, then from each that is estimated.
@@ -39,12 +54,24 @@ class WindowEvaluation:
         try:
             rows = await asyncio.to_thread(watched.windows.rows_of, from_s, closes_s)
             inputs = self._core.window_inputs(watched, rows, await self._sample(rows))
-            step = await asyncio.to_thread(close, watched.findings, inputs, from_s, closes_s, watched.report_late())
+            custom, failed = await asyncio.to_thread(self._computed, inputs)
+            late = watched.report_late()
+            step = await asyncio.to_thread(close, watched.findings, inputs, from_s, closes_s, late, custom)
         except HeadraceError:
             raise
         except Exception as error:
             return self._core.on_window_failed(watched, from_s, closes_s, error)
-        return self._core.on_window_closed(watched, from_s, closes_s, step)
+        facts = self._core.on_window_closed(watched, from_s, closes_s, step)
+        failures = [
+            MonitoringFailed(watched.deployment.name, f"metric {name}", MetricFailed(why)) for name, why in failed
+        ]
+        return (*facts, *failures)
+
+    def _computed(self, inputs: WindowInputs) -> tuple[Custom, Sequence[tuple[str, str]]]:
+        """The project's own metrics of a window, and per metric that failed why."""
+        if self._custom is None or not any(map(is_reference, inputs.deployment.metrics)):
+            return {}, ()
+        return self._custom(inputs.deployment, list(parts_of(inputs.scored, inputs.slices)))
 
     async def _estimated(self, watched: Watched, from_s: float) -> Sequence[Fact]:
         deployment = watched.deployment

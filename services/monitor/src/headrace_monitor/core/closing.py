@@ -5,6 +5,7 @@ Before that, when its requests are all there: what it is estimated to show.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from msgspec import structs
@@ -19,18 +20,25 @@ from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.explaining import explained, look_at, usual_after
 from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, key_of, on_window
+from headrace_monitor.core.measures import Custom
 from headrace_monitor.core.scored import scored_of
 from headrace_monitor.core.windows import Rows
 
 
 def close(
-    findings: Findings, inputs: WindowInputs, from_s: float, closes_s: float, late: tuple[int, int]
+    findings: Findings,
+    inputs: WindowInputs,
+    from_s: float,
+    closes_s: float,
+    late: tuple[int, int],
+    custom: Custom = MappingProxyType({}),
 ) -> Step[Findings, WindowReported | FindingFact]:
     """A window that begins at `from_s` has closed at `closes_s` of event time: what it shows, and what follows from that.
 
-    `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`.
+    `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`. `custom`: what the
+    project's own metrics are, see `measures`.
     """
-    window = evaluate(inputs, from_s, late, findings.drift_statistic)
+    window = evaluate(inputs, from_s, late, findings.drift_statistic, custom)
     learnt = on_window_closed(findings.estimation, inputs.deployment.label, inputs.scored, window)
     window, findings = structs.replace(window, estimates=learnt.facts), replace(findings, estimation=learnt.state)
     step = on_window(findings, window, inputs.rows.served_version, closes_s)

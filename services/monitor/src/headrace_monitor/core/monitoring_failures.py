@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from headrace.hosting.alerts import Alarm
 
 FAILING_S = 600.0
-# Which part of a deployment's monitoring fails: its windows, the analysis of its rollout, or the estimates before labels.
+# Which part of a deployment's monitoring fails: its windows, the analysis of its rollout, the estimates before labels, or `metric NAME`.
 WINDOWS, ROLLOUT, ESTIMATES = "", "rollout", "estimates"
 
 
@@ -40,8 +40,8 @@ class MonitoringFailures:
 
     def forget(self, name: str) -> None:
         """Drop a deployment that is declared no more."""
-        for part in (WINDOWS, ROLLOUT, ESTIMATES):
-            self._found.pop((name, part), None)
+        for key in [key for key in self._found if key[0] == name]:
+            del self._found[key]
 
     def alarms(self, monitored: Container[str], now_s: float) -> list[Alarm]:
         """The alarms that are on. `monitored`: the deployments that have windows; `now_s`: of the monotonic clock."""
