@@ -2,11 +2,13 @@
 
 import pytest
 
+from headrace.events.charts import ChartPoint
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
 from headrace.project import Binary, Deployment, Multiclass, Number, PageHinkley, Project, Regression
 from headrace.project.faults import applicable
-from headrace.stats.figures import FIGURES
+from headrace.stats.charts import CHARTS
+from headrace.stats.figures import FIGURES, sides_of
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
 from headrace_monitor.core.findings import findings_of, on_champion, on_window
 
@@ -17,6 +19,7 @@ LABELS = {
     NUMBER: Regression("y", 0, 90, "1d"),
 }
 TITLES = {"log_loss": "log-loss", "squared_error": "squared error"}
+FIELDS = VersionQuality.__struct_fields__
 ALL = [(kind, figure) for kind, figures in FIGURES.items() for figure in figures]
 
 
@@ -27,9 +30,14 @@ def deployment(kind: str, figure: str | None) -> DeploymentDefinition:
 
 def window(day: int, figure: str, value: float) -> WindowClosed:
     """A window of a day in which only one figure of version 1 is known."""
-    known = {"log_loss": None, "expected_log_loss": None, "auc": None, "mean_score": None} | {figure: value}
+    known = {"log_loss": None, "expected_log_loss": None, "auc": None, "mean_score": None}
+    if figure in CHARTS:
+        points = (ChartPoint(figure, 1, value, 0.01, 1000),)
+    else:
+        points = ()
+        known |= {figure: value} if figure in FIELDS else {"metrics": {figure: value}}
     quality = VersionQuality(version=1, role="champion", rows=1000, **known)
-    return WindowClosed("d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (quality,))
+    return WindowClosed("d", day * DAY_S, (day + 1) * DAY_S, 1000, 1000, None, "PASS", (quality,), charts=points)
 
 
 @pytest.mark.parametrize(("kind", "figure"), ALL)
@@ -37,12 +45,14 @@ def test_a_figure_that_is_accepted_is_fed_and_named_in_the_finding(kind: str, fi
     findings = on_champion(findings_of(deployment(kind, figure), None), 1).state
     facts = []
     for day in range(40):
-        step = on_window(findings, window(day, figure, 0.3 if day < 20 else 0.8), 1, day * DAY_S)
+        usual, worse = (0.8, 0.3) if sides_of(figure) == (-1,) else (0.3, 0.8)
+        step = on_window(findings, window(day, figure, usual if day < 20 else worse), 1, day * DAY_S)
         findings = step.state
         facts += step.facts
     (opened,) = [found for found in facts if isinstance(found, FindingOpened)]
     assert opened.kind == "drift"
-    assert opened.summary.startswith(f"{TITLES[figure]} of version 1 has risen from 0.300 to 0.800")
+    moved = "fallen from 0.800 to 0.300" if sides_of(figure) == (-1,) else "risen from 0.300 to 0.800"
+    assert opened.summary.startswith(f"{TITLES.get(figure, figure.replace('_', ' '))} of version 1 has {moved}")
     assert opened.at_s >= 20 * DAY_S
 
 

@@ -37,16 +37,16 @@ from headrace.project.compile import compile_project
 async def test_a_window_that_cannot_be_evaluated_is_reported_and_all_others_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from headrace_monitor.core import evaluation
+    from headrace_monitor.core import closing
 
-    evaluate = evaluation.evaluate
+    evaluate = closing.evaluate
 
     def fails(inputs, *more):
         if inputs.deployment.name == "bad" and more[0] == 0.0:
             raise ZeroDivisionError("float division by zero")
         return evaluate(inputs, *more)
 
-    monkeypatch.setattr(evaluation, "evaluate", fails)
+    monkeypatch.setattr(closing, "evaluate", fails)
     monitor = Monitor(compiled(one("bad"), one("good")))
     await monitor.start()
     await monitor.live("bad")

@@ -16,6 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from tests.cases.monitor_alone import CODEC, DAY, DECISIONS, OUTCOMES, RELEASES, TOPICS, Monitor, compiled, one
 
 from headrace.clock import ManualClock
+from headrace.events.charts import ChartPoint
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import WindowClosed
 from headrace.events.registry import AliasMoved
@@ -32,7 +33,18 @@ from headrace.log.memory import MemoryLog
 from headrace.log.port import Out, Record, TopicPartition
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
-from headrace.project import Category, Deployment, FeatureView, Mean, Number, PageHinkley, Project, Source, prior
+from headrace.project import (
+    Category,
+    Charts,
+    Deployment,
+    FeatureView,
+    Mean,
+    Number,
+    PageHinkley,
+    Project,
+    Source,
+    prior,
+)
 from headrace.project.compile import compile_project
 from headrace.project.compile_streams import event_struct
 from headrace.testing.metrics import Samples, scraped, unset
@@ -71,6 +83,9 @@ SERVED = compile_project(
         views=[CARRIER],
     )
 )
+
+
+CROSSED = ChartPoint("ranking", 1, 0.5, 0.01, 10, statistic=270.0, limit=180.0)
 
 
 async def drive_inference(log: MemoryLog, clock: ManualClock) -> Health:
@@ -133,7 +148,7 @@ async def drive_registry(log: MemoryLog, clock: ManualClock) -> Health:
 
 async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     """Windows that close, requests and labels that come after that, a finding, and an alert that pages."""
-    monitor = Monitor(compiled(one("d", monitoring=[PageHinkley()])))
+    monitor = Monitor(compiled(one("d", monitoring=[PageHinkley(), Charts()])))
     await monitor.start()
     await monitor.read(monitor.message(RELEASES, AliasMoved("d", "champion", 1, None, ""), 0.0))
     await monitor.live("d", days=3)
@@ -153,9 +168,13 @@ async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     await monitor.tick()
     unlabelled = scraped(monitor.health)
     assert unlabelled[of.FINDINGS.name] == [({"kind": "labels"}, 1.0)]
-    compared = WindowClosed("d", 0.0, DAY, 10, 10, 0.5, "PASS", parity_rows=10, missing_share=0.1, drift_statistic=0.2)
+    compared = WindowClosed(
+        "d", 0.0, DAY, 10, 10, 0.5, "PASS", parity_rows=10, missing_share=0.1, drift_statistic=0.2, charts=(CROSSED,)
+    )
     monitor.shard._gauges.note([WindowReported(compared, 1)])
     await monitor.tick()
+    assert scraped(monitor.health)[of.CHART.name] == [({"deployment": "d", "chart": "ranking"}, 1.5)]
+    assert labelled[of.PAGES_LEFT.name] == [({"deployment": "d"}, 1.0)]
     return [labelled, unlabelled, scraped(monitor.health)]
 
 

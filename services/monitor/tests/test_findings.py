@@ -64,9 +64,20 @@ def test_an_open_window_of_a_slow_deployment_keeps_what_it_needs() -> None:
 def test_unmeasured_windows_and_those_of_another_version_do_not_feed_the_detector() -> None:
     found = watch()
     found.on_window(window(0, 0.5, verdict="UNMEASURED"), 1, 0.0)
-    found.on_window(window(1, 0.5), None, 0.0)
-    found.on_window(window(2, 0.5), 3, 0.0)
+    found.on_window(window(1, 0.5, version=2), None, 0.0)
+    found.on_window(window(2, 0.5, version=3), 3, 0.0)
     assert found.state.detectors[0].numbers() == {}
+
+
+def test_a_window_of_several_versions_feeds_the_champions_own_rows() -> None:
+    """A canary or an A/B test must not blind the detector: the figure is that of fewer rows."""
+    found = watch()
+    mixed = window(1, 0.5)
+    new = msgspec.structs.replace(mixed.qualities[0], version=2, log_loss=0.9, rows=50)
+    own = msgspec.structs.replace(mixed.qualities[0], rows=50)
+    found.on_window(msgspec.structs.replace(mixed, qualities=(own, new)), None, 0.0)
+    assert found.state.detectors[0].fed[0].loss == 0.5
+    assert found.state.detectors[0].fed[0].rows == 50
 
 
 def test_a_deployment_without_a_version_asks_for_its_first_when_enough_windows_have_closed() -> None:

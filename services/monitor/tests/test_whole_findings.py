@@ -183,9 +183,11 @@ def test_a_unit_has_changed_beyond_a_factor_of_three_and_what_is_usual() -> None
 
 def test_what_is_fed_to_detectors() -> None:
     full = VersionQuality(1, "champion", 100, 0.9, 0.7, None, None, loss_error=0.03, excess_error=0.02, loss_skew=0.4)
-    assert drift.figure_of(5.0, full) == Figure(5.0, 0.9, 0.03, pytest.approx(0.2), 0.02, 100, 0.4)
+    assert drift.figure_of(window(0, 0.9), full, "log_loss") == Figure(
+        0.0, 0.9, 0.03, pytest.approx(0.2), 0.02, 100, 0.4
+    )
     number = VersionQuality(1, "champion", 100, None, None, None, None, squared_error=0.9)
-    assert drift.figure_of(5.0, number) == Figure(5.0, 0.9, 0.0, 0.9, 0.0, 100, 0.0)
+    assert drift.figure_of(window(0, 0.9), number, "") == Figure(0.0, 0.9, 0.0, 0.9, 0.0, 100, 0.0)
 
 
 def test_a_rise_is_a_finding_that_ends_when_the_loss_is_back_for_sure() -> None:

@@ -86,7 +86,7 @@ def _policy(name: str, fields: Any, declared: Deployment, applied: DeploymentDef
         compiled = compile_deployment(dataclasses.replace(declared, **changes))
     except Misconfigured as error:
         raise Misconfigured(f"{where}: [{name}] {error}") from None
-    changed = {key: getattr(compiled, key) for key in changes}
+    changed = {key: getattr(compiled, key) for key in (*changes, *(("charts",) if "monitoring" in changes else ()))}
     return Policy(name, msgspec.structs.replace(applied, **changed))
 
 

@@ -23,6 +23,7 @@ from headrace_trainer.core.closed_windows import closed_until
 from headrace_trainer.core.endings import Ending
 from headrace_trainer.core.fitting import fit_gated, refit
 from headrace_trainer.core.gates import blocking, undecided
+from headrace_trainer.core.out_of_time import windows_of
 from headrace_trainer.core.reference import reference_of
 from headrace_trainer.core.target import Target, Unfit, target_of
 from headrace_trainer.core.training_set import ChampionScores, LabelledRows, TrainingSet, choose_training_set
@@ -129,7 +130,10 @@ class Trainer:
             registered_as(deployment, number, self.history.signature, accepted.clock_s, fitted.digest, lineage),
             gates=tuple(gated.results),
             trained_rows=fitted.rows,
-            reference=reference_of(deployment, training_set, gated),
+            reference=replace(
+                reference_of(deployment, training_set, gated),
+                windows=windows_of(deployment, target, gated.span, *given) if deployment.charts is not None else (),
+            ),
         )
         return Run(finished, Version(registered, self._scoring(fitted.model), self._scoring(gated.twin)))
 

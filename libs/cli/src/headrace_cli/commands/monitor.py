@@ -1,4 +1,4 @@
-"""`headrace monitor backtest`."""
+"""`headrace monitor backtest|ledger`."""
 
 import json
 from datetime import datetime
@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.instants import instant_s
-from headrace_cli.session import Session, run
-from headrace_cli.terminal.render import console, finite, harmless, show
+from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.render import console, finite, harmless, put, show
 
-app = typer.Typer(help="The monitor: what its policies would have done.", no_args_is_help=True)
+app = typer.Typer(help="The monitor: its budget of pages, and what its policies would have done.", no_args_is_help=True)
 
 _MOST_FITS = 1000
 
@@ -67,6 +67,20 @@ def backtest(
     if as_json:
         return print(json.dumps(report, indent=2))
     return _show(report, out)
+
+
+@app.command("ledger")
+def ledger(
+    deployment: Annotated[str, typer.Argument(help="The deployment whose pages are counted.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The budget of pages: what was stated, what was spent and is left, and what the charts promise and were measured to give."""
+    from headrace_cli.evidence.ledger import lines_of, newest_ledger
+
+    found = run(lambda session: newest_ledger(session, deployment))
+    if as_json:
+        return print(json.dumps(plain(found), indent=2))
+    return put(lines_of(found))
 
 
 async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from headrace.asking.prediction import name_of
 from headrace.events import definition as d
+from headrace.events.charts import ChartsDefinition
 from headrace.project.applicable.late import A_RISE, ends_without_labels
 from headrace.project.applicable.rollouts import cycles
 from headrace.project.applicable.wording import KINDS, duration
@@ -105,6 +106,8 @@ def _monitoring(found: d.DeploymentDefinition) -> Iterator[Line]:
     yield "watches", "; ".join(parts)
     for test in found.monitoring:
         yield "watches", _detector(test)
+    if found.charts is not None:
+        yield "watches", _charts(found.charts, found.evaluation_window_s)
     if found.retraining is not None:
         on = "; ".join(_retrains(found.retraining))
         pause = duration(found.retraining.cooldown_s)
@@ -125,7 +128,9 @@ def _retrains(policy: d.RetrainingDefinition) -> Iterator[str]:
 
 def _detector(test: d.DriftDefinition) -> str:
     first = duration(test.min_windows * test.evaluation_window_s)
-    if test.detector != "page_hinkley":
+    if test.detector == "adwin":
+        return f"{test.figure} per window by ADWIN: an alarm is possible {test.min_windows} windows ({first}) into a version"
+    if test.detector == "loss_change":
         return (
             f"the loss per window: an alarm is possible {test.min_windows} windows ({first}) into a version, of a rise by"
             f" {test.delta:.0%} and more"
@@ -139,6 +144,15 @@ def _detector(test: d.DriftDefinition) -> str:
     return (
         f"{test.figure} per window: an alarm is possible {test.min_windows} windows ({first}) into a version;"
         f" a rise of {A_RISE:g} {rise} (threshold {test.threshold:g} is a sum over windows)"
+    )
+
+
+def _charts(charts: ChartsDefinition, window_s: float) -> str:
+    of = f", each also for the most frequent values of {', '.join(charts.segments)}" if charts.segments else ""
+    first = duration(charts.windows * window_s)
+    return (
+        f"charts of base rate, ranking, calibration, slope and level{of}: at most {charts.pages:g} false pages per"
+        f" {duration(charts.period_s)}; a version that brings no windows of its own is watched after {charts.windows} windows ({first})"
     )
 
 
@@ -185,9 +199,10 @@ def _off(found: d.DeploymentDefinition) -> Iterator[str]:
     if found.label is None:
         yield "labels, for quality and training (label=Binary(...), Multiclass(...) or Regression(...))"
         return
-    if not found.monitoring:
-        yield "drift (monitoring=[LossChange()])"
+    is_watched = bool(found.monitoring) or found.charts is not None
+    if not is_watched:
+        yield "drift (monitoring=[Charts()])"
     if found.training is None:
         yield "training (training=Training(build))"
     elif found.retraining is None:
-        yield "retraining (retraining=Retraining())" + ("" if found.monitoring else ", which needs drift")
+        yield "retraining (retraining=Retraining())" + ("" if is_watched else ", which needs drift")

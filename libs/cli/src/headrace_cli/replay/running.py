@@ -159,7 +159,7 @@ class Replay:
 
     def _paced_by(self) -> Sequence[str]:
         """The services that the replay waits for: also the monitor if it decides something or runs, or drift would be found too late."""
-        needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
+        needs_monitor = _needs_monitor(self._deployment)
         if not self._has("inference"):
             raise HeadraceError("no inference service reports: `headrace up` starts one, `headrace status` shows more")
         if needs_monitor and not self._has("monitor"):
@@ -206,7 +206,7 @@ class Replay:
             yield Step(events_of_step[0].time_s, events_of_step[-1].time_s, make)
 
     def _longest_s(self, speed: float | None) -> float:
-        needs_monitor = self._deployment.training is not None or bool(self._deployment.monitoring)
+        needs_monitor = _needs_monitor(self._deployment)
         by_window_s = self._deployment.evaluation_window_s / STEPS_A_WINDOW if needs_monitor else float("inf")
         by_feed_s = LONGEST_STEP_S if self._fed else float("inf")
         return min(by_window_s, by_feed_s, speed * SMOOTH_S if speed else float("inf"))
@@ -247,6 +247,11 @@ def cut(events: Iterable[Event], most: int, longest_s: float) -> Iterator[list[E
         step.append(event)
     if step:
         yield step
+
+
+def _needs_monitor(found: DeploymentDefinition) -> bool:
+    """Whether a deployment does something that only the monitor's reports lead to."""
+    return found.training is not None or bool(found.monitoring) or found.charts is not None
 
 
 def _is_sent(event: Event, sent: Sent) -> bool:

@@ -1,6 +1,26 @@
-"""What a closed window shows beside its quality: the figure of each chart, how the inputs moved, and what was estimated before."""
+"""Charts, as a project declares them, and what a closed window shows beside its quality: the figure of each chart, how the
+inputs moved, and what was estimated before.
+"""
 
 import msgspec
+
+from headrace.events.references import ReferenceWindow
+
+
+class ChartsDefinition(msgspec.Struct, frozen=True):
+    """Charts of what moved, under a budget of pages.
+
+    `pages`: how many false pages all charts together may raise per `period_s` of event time. `segments`: columns of the
+    row whose most frequent values have charts of their own. `season_s`: windows are compared with reference windows of
+    the same phase, None for with all. `windows`: so many of the first closed windows are the reference where the version
+    brings none.
+    """
+
+    pages: float
+    period_s: float
+    segments: tuple[str, ...] = ()
+    season_s: float | None = None
+    windows: int = 14
 
 
 class ChartPoint(msgspec.Struct, frozen=True):
@@ -63,3 +83,28 @@ class Estimated(msgspec.Struct, frozen=True):
     method: str
     realised: float | None = None
     error: float = 0.0
+
+
+class ChartsMemory(msgspec.Struct, frozen=True):
+    """What the charts of a deployment have seen of `version`, enough to go on after a restart.
+
+    `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `since`: the
+    start of the window with which each began to rise. `live`: the first closed windows, where these are the reference.
+    `segments`: `column=value`, the most frequent ones. `backs`: of the sides that crossed in an open episode the windows
+    in a row in which they were as usual. `measured`, `measured_high`: see `BudgetReported`. `pages`: the findings of the
+    newest period that paged, and when; `page_count`: all of them since `since_s`. `reported_s`: when the ledger was last
+    reported.
+    """
+
+    version: int | None = None
+    statistics: dict[str, float] = {}
+    since: dict[str, float] = {}
+    live: tuple[ReferenceWindow, ...] = ()
+    segments: tuple[str, ...] = ()
+    backs: dict[str, int] = {}
+    measured: float | None = None
+    measured_high: float | None = None
+    pages: dict[str, float] = {}
+    page_count: int = 0
+    since_s: float | None = None
+    reported_s: float | None = None

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.events.charts import ChartsDefinition
+
 
 class FieldSpec(msgspec.Struct, frozen=True):
     """One field of a source's event. `kind`: `number`, `integer`, `text`, `flag` or `instant`."""
@@ -179,9 +181,9 @@ class TrainingDefinition(msgspec.Struct, frozen=True):
 class DriftDefinition(msgspec.Struct, frozen=True):
     """A drift detector on a figure of closed evaluation windows.
 
-    `detector`: `page_hinkley` or `loss_change`. `figure`: for instance `log_loss`. `evaluation_window_s`: the width of
-    a window. For `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` is how many windows
-    come before the first comparison.
+    `detector`: `page_hinkley`, `loss_change` or `adwin`. `figure`: for instance `log_loss`. `evaluation_window_s`: the
+    width of a window. For `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` is how many
+    windows come before the first comparison. For `adwin`, `delta` is its confidence, and `threshold` is not used.
     """
 
     detector: str
@@ -305,7 +307,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     before a request is answered by a step that needs none; None for any share. `step_down_after`: a version that does
     worse than the prior in so many windows in a row is passed over; None for never. `metrics`: further ones of closed
     windows: names of `headrace.stats.metric_names`, or `module:function` of the user's code. `slices`: columns by whose
-    values they are computed too.
+    values they are computed too. `charts`: None for no charts.
     """
 
     name: str
@@ -334,6 +336,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     step_down_after: int | None = 3
     metrics: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
+    charts: ChartsDefinition | None = None
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
+from headrace.events.charts import ChartPoint, ChartsMemory, ColumnSeen, Estimated
 from headrace.events.estimation import EstimationState
 from headrace.events.registry import RolloutStarted
 from headrace.events.verdicts import VerdictGiven
@@ -336,9 +336,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     windows in a row with too few labels. `late_requests`, `late_outcomes`: the number of records, since the beginning,
     that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
-    scores, and labels per class. `usual`: what a finding is explained by; None before the first window.
-    `estimation`: what estimates before labels are made from, None for nothing. `inputs_to_s`: what ended by
-    then was judged for its inputs, None before the first.
+    scores, and labels per class. `usual`: what explains findings. `estimation`: what estimates are made from. `charts`:
+    what the charts have seen. `inputs_to_s`: what ended by then was judged for its inputs, None before the first.
     """
 
     deployment: str
@@ -360,6 +359,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     usual: Usual | None = None
     estimation: EstimationState | None = None
     inputs_to_s: float | None = None
+    charts: ChartsMemory | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from headrace.events import type_name
 from headrace.events.alerts import AlertChanged
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
-from headrace.events.monitor import FindingOpened, WindowClosed
+from headrace.events.monitor import BudgetReported, FindingOpened, WindowClosed, WindowEstimated
 from headrace.events.registry import (
     AliasMoved,
     RegisterVersion,
@@ -101,7 +101,7 @@ class Story:
         if ident in self._places:
             return False
         _keep(self._places, ident, message.record.place, _MOST_PLACES)
-        if isinstance(event, WindowClosed):
+        if isinstance(event, WindowClosed | WindowEstimated | BudgetReported):
             return False
         text = self._alerts.text_of(event) if isinstance(event, AlertChanged) else sentence(event)
         if isinstance(event, AlertChanged) and not text:

@@ -24,6 +24,7 @@ LABELS = {
     " `expired`, `invalid`. Of a training run: `registered`, `rejected`, `waiting`, `failed`",
     "stage": "`queue` (from append until it is handled), `features`, `model` (its calls), `commit` (from the decision on)",
     "figure": "`log_loss`, `auc`, `mean_score`, `accuracy`, `rmse`, `mae`, `squared_error`, `over_prior`, `score`",
+    "chart": "`base_rate`, `ranking`, `calibration`, `slope`, `level`, each of all requests",
     "kind": "the kinds of findings (docs/glossary.md)",
     "severity": "`critical` (it pages a person), `warning`",
     "standing": "`running`, `paused`, `unjudged`, `approval`",
@@ -163,6 +164,17 @@ QUALITY = _own(
 )
 DRIFT = _own(
     "monitor", "gauge", "drift_statistic", "The drift detector's figure at the newest closed window", "deployment"
+)
+CHART = _own(
+    "monitor",
+    "gauge",
+    "chart_share",
+    "The e-detector of a chart at the newest closed window, as a share of its limit: it alarms at 1",
+    "deployment",
+    "chart",
+)
+PAGES_LEFT = _own(
+    "monitor", "gauge", "budget_left_pages", "What is left of the stated budget of pages in its period", "deployment"
 )
 LABELLED = _own(
     "monitor", "gauge", "labelled_share", "Requests of the newest closed window that have a label", "deployment"

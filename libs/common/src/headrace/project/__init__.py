@@ -8,8 +8,6 @@ from headrace.project.deployments import (
     Canary,
     Deployment,
     Guardrail,
-    LossChange,
-    PageHinkley,
     Retraining,
     Shadow,
     Training,
@@ -21,6 +19,7 @@ from headrace.project.deployments import (
 )
 from headrace.project.derived import Derived, fn
 from headrace.project.fields import Binary, Category, Key, Multiclass, Number, Regression
+from headrace.project.monitoring import Adwin, Charts, LossChange, PageHinkley
 from headrace.project.pipelines import Outcome, Pipeline, outcomes, pipeline
 from headrace.project.sources import RawStream, Reference, Source
 from headrace.project.streams import Deduplicate, Join
@@ -28,11 +27,13 @@ from headrace.project.views import Count, FeatureView, Last, Max, Mean, Min, Sha
 
 __all__ = [
     "ABTest",
+    "Adwin",
     "Binary",
     "BlueGreen",
     "Breaker",
     "Canary",
     "Category",
+    "Charts",
     "Count",
     "Deduplicate",
     "Deployment",

@@ -8,15 +8,15 @@ import msgspec
 from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.events import definition as d
+from headrace.project.compile_monitoring import compile_charts, compile_detectors
 from headrace.project.compile_streams import compile_source, compile_view
-from headrace.project.deployments import Breaker, Deployment, FallbackStep, LossChange, PageHinkley
+from headrace.project.deployments import Breaker, Deployment, FallbackStep
 from headrace.project.derived import trace
-from headrace.project.fields import Binary, Category, Input, Key, LabelKind, Multiclass, Number, Regression
+from headrace.project.fields import Binary, Category, Input, Key, Multiclass, Number, Regression
 from headrace.project.labels import BINARY, CLASSES, NUMBER
 from headrace.project.rollouts import compile_rollout
 from headrace.project.rules.bounds import named
 from headrace.project.views import FeatureView
-from headrace.stats.figures import loss_of
 
 
 def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
@@ -37,7 +37,7 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         fallback=tuple(_compile_step(found, step) for step in found.fallback),
         training=_compile_training(found),
         gates=tuple(d.GateDefinition(gate.kind, gate.margin, gate.unmeasured) for gate in found.gates),
-        monitoring=_compile_monitoring(found),
+        monitoring=compile_detectors(found),
         retraining=_compile_retraining(found),
         rollout=compile_rollout(
             found.name, found.rollout, None if found.label is None else seconds(found.label.horizon)
@@ -55,6 +55,7 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         step_down_after=found.step_down_after,
         metrics=tuple(metric if isinstance(metric, str) else reference_of(metric) for metric in found.metrics),
         slices=tuple(found.slices),
+        charts=compile_charts(found),
     )
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 
@@ -161,28 +162,6 @@ def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
         policy.cron or "",
         policy.after_rows,
     )
-
-
-def _compile_monitoring(found: Deployment) -> tuple[d.DriftDefinition, ...]:
-    loss = loss_of(_kind_of(found.label))
-    return tuple(_compile_detector(test, loss, seconds(found.evaluation_window)) for test in found.monitoring)
-
-
-def _compile_detector(test: PageHinkley | LossChange, loss: str, evaluation_window_s: float) -> d.DriftDefinition:
-    if isinstance(test, LossChange):
-        return d.DriftDefinition("loss_change", loss, evaluation_window_s, test.rise, test.limit, test.windows)
-    figure = loss if test.figure is None else test.figure
-    return d.DriftDefinition("page_hinkley", figure, evaluation_window_s, test.delta, test.threshold, test.min_windows)
-
-
-def _kind_of(label: LabelKind | None) -> str:
-    match label:
-        case Multiclass():
-            return CLASSES
-        case Regression():
-            return NUMBER
-        case _:
-            return BINARY
 
 
 def reference_of(function: Any) -> str:

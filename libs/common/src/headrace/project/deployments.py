@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.project.derived import Derived
 from headrace.project.fields import Input, LabelKind
+from headrace.project.monitoring import Watch
 from headrace.project.views import Binding
 
 
@@ -66,40 +67,6 @@ def not_worse_than_champion(margin: float = 0.005, unmeasured: str = "blocks") -
     shadow decides; without one of these the version is registered and not switched.
     """
     return Gate("not_worse_than_champion", margin, unmeasured)
-
-
-@dataclass(frozen=True)
-class PageHinkley:
-    """Page's cumulative test for a rise of a figure of closed evaluation windows (Page 1954; Hinkley 1971).
-
-    It starts again with each champion.
-
-    - `figure`: None for the loss of the label's kind.
-    - `threshold`: the limit of a sum over windows of what exceeds the mean by more than `delta`.
-    """
-
-    figure: str | None = None
-    delta: float = 0.02
-    threshold: float = 0.8
-    min_windows: int = 7
-
-
-@dataclass(frozen=True)
-class LossChange:
-    """Detects that the champion's loss has risen, and its excess over the loss that its own scores predict as well.
-
-    Both are compared with their first windows. The test takes the number of rows of a window into account, so that no
-    threshold depends on it or on the windows' width.
-
-    - `rise`: the least rise that counts, as a share of the loss before.
-    - `limit`: the limit of the cumulative sum of standardised rises. At 3 a champion without a change runs about 2,000
-      windows until a false alarm, at 5 about 100,000.
-    - `windows`: how many windows come before the first comparison, at least 3.
-    """
-
-    rise: float = 0.02
-    limit: float = 3.0
-    windows: int = 5
 
 
 @dataclass(frozen=True)
@@ -305,6 +272,7 @@ class Deployment:
     - `label`: what is predicted; None for a deployment without outcomes.
     - `feature_delay`: the pipeline lag that is allowed for, in training and serving alike.
     - `fallback`: the steps of the fallback chain below the champion.
+    - `monitoring`: what watches closed windows: `Charts()`, and single detectors.
     - `evaluation_window`: the width of the windows in which labels are read. A window closes when `coverage` of its
       labels have come, or when their horizon has passed; then half of them (or `coverage`, where that is less) are
       enough to judge it.
@@ -332,7 +300,7 @@ class Deployment:
     fallback: Sequence[FallbackStep] = ()
     training: Training | None = None
     gates: Sequence[Gate] = (beats_prior(),)
-    monitoring: Sequence[PageHinkley | LossChange] = ()
+    monitoring: Sequence[Watch] = ()
     retraining: Retraining | None = None
     rollout: Rollout = field(default_factory=BlueGreen)
     evaluation_window: str | float = "1d"

@@ -163,7 +163,9 @@ def _way(modules: Sequence[Module], declared: Spot, place: Place) -> list[Spot]:
 
 
 def _step(modules: Sequence[Module], spot: Spot, step: str | int) -> Spot | None:
-    """One step inwards: an argument by its name or position, an element of a list, or a value of a dict."""
+    """One step inwards: an argument by its name or position, an element of a list by its place or by what it calls, or a
+    value of a dict.
+    """
     node = spot.node
     match node:
         case ast.AsyncFunctionDef() | ast.FunctionDef():
@@ -171,7 +173,12 @@ def _step(modules: Sequence[Module], spot: Spot, step: str | int) -> Spot | None
             return _argument(calls[0], str(step), spot.module) if calls else None
         case ast.Call():
             return _argument(node, str(step), spot.module)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) if isinstance(step, str):
+            found = next((part for part in parts if _is_call_of(part, step)), None)
+            return None if found is None else Spot(found, found.lineno, spot.module)
         case ast.List(elts=parts) | ast.Tuple(elts=parts) if isinstance(step, int):
+            # NB: charts are no detectors: these are counted without them.
+            parts = [part for part in parts if not _is_call_of(part, "Charts")]
             before = parts[: step + 1]
             is_certain = len(before) > step and not any(isinstance(part, ast.Starred) for part in before)
             return Spot(parts[step], parts[step].lineno, spot.module) if is_certain else None
@@ -180,6 +187,10 @@ def _step(modules: Sequence[Module], spot: Spot, step: str | int) -> Spot | None
                 if isinstance(key, ast.Constant) and key.value == step:
                     return Spot(value, key.lineno, spot.module)
     return None
+
+
+def _is_call_of(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and _called(node) == name
 
 
 def _argument(call: ast.Call, name: str, module: Module) -> Spot | None:

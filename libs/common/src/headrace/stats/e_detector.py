@@ -27,6 +27,7 @@ Among K detectors each alarms at K times the patience in windows (e-d-Bonferroni
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,11 +142,16 @@ def detectable(reference: Reference, rows: float, limit: float, windows: int) ->
 
     By normal figures around the changed mean, always the same draws. `rows`: of a window.
     """
-    own, draws = reference.own(), np.random.default_rng(0).normal(size=(windows, 200))
+    return _least_z(tuple(np.sort(reference.own()).tolist()), limit, windows) * reference.spread(rows)
+
+
+@lru_cache(4096)
+def _least_z(own: tuple[float, ...], limit: float, windows: int) -> float:
+    among, draws = np.array(own), np.random.default_rng(0).normal(size=(windows, 200))
 
     def share_found(z: float) -> float:
         statistic = reached = np.zeros(draws.shape[1])
-        for e in e_values(p_values(draws + z, own)):
+        for e in e_values(p_values(draws + z, among)):
             statistic = (1 + statistic) * e
             reached = np.maximum(reached, statistic)
         return float((reached >= limit).mean())
@@ -153,10 +159,10 @@ def detectable(reference: Reference, rows: float, limit: float, windows: int) ->
     low, high = 0.0, 1.0
     while share_found(high) < 0.5 and high < 1e9:
         low, high = high, 2 * high
-    for _ in range(12):
+    for _ in range(8):
         middle = (low + high) / 2
         low, high = (low, middle) if share_found(middle) >= 0.5 else (middle, high)
-    return high * reference.spread(rows)
+    return high
 
 
 def own_e_values(reference: Reference, side: int) -> Floats:

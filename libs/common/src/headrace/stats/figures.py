@@ -1,16 +1,23 @@
 """Which figures of a closed window a detector may follow, by the kind of label, and which findings may request a
 retrain.
 
-Only figures that the monitor computes are listed, since a detector on anything else would stay silent for ever. A
-figure is an attribute of `VersionQuality`, and rises when a version becomes worse.
+Only figures that the monitor computes are listed, since a detector on anything else would stay silent for ever. The
+first one of a kind is its loss. Figures of charts are those of `headrace.stats.charts`.
 """
 
 import math
 from collections.abc import Mapping
 
+from headrace.stats.charts import BASE_RATE, CALIBRATION, CHARTS, LEVEL, RANKING, SLOPE
 from headrace.stats.losses import BINARY, CLASSES, NUMBER
 
-FIGURES: Mapping[str, tuple[str, ...]] = {BINARY: ("log_loss",), CLASSES: ("log_loss",), NUMBER: ("squared_error",)}
+FIGURES: Mapping[str, tuple[str, ...]] = {
+    BINARY: ("log_loss", "brier", "auc", "accuracy", "calibration_error", *CHARTS),
+    CLASSES: ("log_loss", "brier", "auc", "accuracy", "calibration_error", RANKING, CALIBRATION, SLOPE, LEVEL),
+    NUMBER: ("squared_error", "rmse", "mae", *CHARTS),
+}
+# Figures that fall when a version becomes worse, and those that are not right on either side.
+FALLING, TWO_SIDED = frozenset({"auc", "accuracy", RANKING}), frozenset({BASE_RATE, CALIBRATION, SLOPE})
 FINDINGS = ("drift", "skew", "contract", "traffic", "inputs")
 
 # A window that closed because its labels' horizon has passed is judged, if this share of its labels came.
@@ -36,6 +43,17 @@ def loss_of(kind: str) -> str:
     ('log_loss', 'squared_error')
     """
     return FIGURES[kind][0]
+
+
+def sides_of(figure: str) -> tuple[int, ...]:
+    """The directions in which a figure becomes worse: -1 down, 1 up.
+
+    >>> sides_of("auc"), sides_of("log_loss"), sides_of("base_rate")
+    ((-1,), (1,), (-1, 1))
+    """
+    if figure in TWO_SIDED:
+        return (-1, 1)
+    return (-1,) if figure in FALLING else (1,)
 
 
 def windows_to_first(first_after_s: float, window_s: float) -> int:

@@ -117,7 +117,7 @@ def _drift(world: World, name: str) -> tuple[Mark, str, str]:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return "attention", f"{words(newest.kind)}{more}", newest.link
     definition, seen = world.definition(name), world.windows.of(name)
-    if definition is None or not definition.monitoring:
+    if definition is None or not (definition.monitoring or definition.charts):
         return "unknown", "not watched", ""
     if seen is None:
         return "unknown", "no window yet", ""

@@ -11,6 +11,8 @@ from headrace.hosting.catalogue import Metric
 from headrace.hosting.health import Health
 from headrace.hosting.measured import Labels
 from headrace.log.codec import Message
+from headrace.stats.charts import chart_of
+from headrace_monitor.core.budget import pages_left
 from headrace_monitor.core.facts import Fact, WindowReported
 from headrace_monitor.core.monitoring import Monitoring
 
@@ -47,6 +49,7 @@ class HealthGauges:
         self._newest = {name: found for name, found in self._newest.items() if name in declared}
         self._report_windows([found.window for found in self._newest.values()])
         self._report_quality()
+        self._report_charts()
         self._report_alarms(now_s)
         self._report_late()
         for state, (held_bytes, limit_bytes) in self._core.holds().items():
@@ -72,6 +75,21 @@ class HealthGauges:
             quality = next((one for one in found.window.qualities if one.version == found.champion), None)
             values |= {(name, figure): value for figure, value in _figures(quality).items()}
         self._health.measured.replace(of.QUALITY, values)
+
+    def _report_charts(self) -> None:
+        shares: dict[Labels, float] = {}
+        for name, found in self._newest.items():
+            for point in found.window.charts:
+                if point.limit is not None and not point.segment:
+                    key = (name, chart_of(point.chart))
+                    shares[key] = max(shares.get(key, 0.0), point.statistic / point.limit)
+        self._health.measured.replace(of.CHART, shares)
+        watched = self._core.deployments.watched.values()
+        left = ((found, found.deployment.charts) for found in watched)
+        self._health.measured.replace(
+            of.PAGES_LEFT,
+            {(one.deployment.name,): pages_left(one.findings.charts, plan) for one, plan in left if plan is not None},
+        )
 
     def _report_alarms(self, now_s: float) -> None:
         measured, alerting = self._health.measured, self._core.alerting

@@ -12,9 +12,12 @@ from msgspec import structs
 
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade
-from headrace.events.monitor import FindingOpened, WindowEstimated
+from headrace.events.monitor import FindingOpened, WindowClosed, WindowEstimated
+from headrace.events.verdicts import PASS
 from headrace.step import Step
-from headrace_monitor.core import drift
+from headrace_monitor.core.budget import measured
+from headrace_monitor.core.chart_figures import seen_of, segments_of
+from headrace_monitor.core.charts import after_figures, is_drift
 from headrace_monitor.core.estimation import on_window_closed, on_window_full
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.explaining import explained, look_at, usual_after
@@ -41,6 +44,7 @@ def close(
     window = evaluate(inputs, from_s, late, findings.drift_statistic, custom)
     learnt = on_window_closed(findings.estimation, inputs.deployment.label, inputs.scored, window)
     window, findings = structs.replace(window, estimates=learnt.facts), replace(findings, estimation=learnt.state)
+    findings, window = _charted(findings, inputs, window)
     step = on_window(findings, window, inputs.rows.served_version, closes_s)
     seen = look_at(inputs, window, findings.usual, findings.champion)
     opened = {
@@ -48,7 +52,7 @@ def close(
     }
     facts = [opened[key_of(fact)] if isinstance(fact, FindingOpened) else fact for fact in step.facts]
     still_open = {key: opened.get(key, found) for key, found in step.state.open.items()}
-    usual = usual_after(seen, is_usual=not any(found.kind == drift.KIND for found in still_open.values()))
+    usual = usual_after(seen, is_usual=not any(map(is_drift, still_open.values())))
     return Step(replace(step.state, open=still_open, usual=usual), (WindowReported(window, findings.champion), *facts))
 
 
@@ -63,3 +67,15 @@ def estimate(
     requests = len(rows), int((~np.isnan(rows.labels)).sum())
     step = on_window_full(findings.estimation, deployment, from_s, scored, requests)
     return Step(replace(findings, estimation=step.state), step.facts)
+
+
+def _charted(findings: Findings, inputs: WindowInputs, window: WindowClosed) -> tuple[Findings, WindowClosed]:
+    """The findings and the window with the points of the charts; of a window that is not judged there are none."""
+    deployment = inputs.deployment
+    if deployment.label is None or window.verdict != PASS:
+        return findings, window
+    parts = segments_of(deployment, inputs.rows, inputs.sample, inputs.columns)
+    seen = seen_of(deployment.label, inputs.scored, findings.champion, parts, findings.charts.segments)
+    memory, points = after_figures(findings.charts, deployment, inputs.reference, window.from_s, seen)
+    memory = measured(memory, deployment, inputs.reference)
+    return replace(findings, charts=memory), structs.replace(window, charts=points)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.events.monitor import ColumnProfile, SourceProfile
+from headrace.events.monitor import ColumnProfile, FindingOpened, SourceProfile, WindowClosed
+from headrace.log.envelope import derived_id
 
 WINDOWS_KEPT = 28
 _FEWEST_WINDOWS = 7
@@ -96,3 +97,20 @@ def _scale(about: str, before: Sequence[ColumnProfile], now: ColumnProfile) -> B
     change = f"{factor:.3g} times {'larger' if shift > 0 else 'smaller'}"
     summary = f"the numbers of {about} are {change} than usual: another unit? (.9 quantile {now.magnitude:.4g})"
     return Broken("contract", about, summary, factor, math.exp(limit))
+
+
+def source_finding(broken: Broken, window: WindowClosed) -> FindingOpened:
+    """The finding that a source is not as usual."""
+    return FindingOpened(
+        finding=derived_id(window.deployment, broken.kind, broken.about, window.from_s)[:16],
+        deployment=window.deployment,
+        kind=broken.kind,
+        summary=broken.summary,
+        at_s=window.to_s,
+        detector="profile",
+        measured=broken.measured,
+        limit=broken.limit,
+        window_from_s=window.from_s,
+        window_to_s=window.to_s,
+        about=broken.about,
+    )

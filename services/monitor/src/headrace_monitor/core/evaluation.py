@@ -14,6 +14,7 @@ from headrace.events.charts import ColumnSeen
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import SourceProfile, WindowClosed
+from headrace.events.references import VersionReference
 from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
@@ -38,6 +39,7 @@ class WindowInputs:
     `whole_from_s`: the instant from which on these are whole. `topics`: the full topic name per source. `comparable`: digests
     of the signatures whose rows today's views make; rows of other signatures are not compared. `columns`: of each signature.
     `decisions`: the full name of the topic of decisions. `seen`: the columns of its rows beside those of the training rows.
+    `reference`: what is normal for the champion, None where it brings nothing.
     """
 
     project: ProjectDefinition
@@ -51,6 +53,7 @@ class WindowInputs:
     columns: Columns = field(default_factory=dict)
     decisions: str = ""
     seen: tuple[ColumnSeen, ...] = ()
+    reference: VersionReference | None = None
 
     @cached_property
     def scored(self) -> tuple[Scored, ...]:

@@ -8,7 +8,8 @@ open it asks for retrains, as `retrain_requests` decides. Which window shows wha
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from headrace.events.definition import DeploymentDefinition
+from headrace.events.charts import ChartsMemory
+from headrace.events.definition import DeploymentDefinition, DriftDefinition
 from headrace.events.monitor import (
     FindingOpened,
     FindingResolved,
@@ -19,15 +20,16 @@ from headrace.events.monitor import (
     WindowClosed,
 )
 from headrace.events.verdicts import PASS
-from headrace.log.envelope import derived_id
 from headrace.step import Step
-from headrace_monitor.core import drift, missing_labels, retrain_requests, skew, worse_than_prior
+from headrace_monitor.core import charts, drift, missing_labels, retrain_requests, skew, worse_than_prior
 from headrace_monitor.core import estimation as estimates
-from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge
+from headrace_monitor.core.budget import reported, with_page
+from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge, source_finding
 from headrace_monitor.core.drift import Detector
 from headrace_monitor.core.estimation import Estimation
 from headrace_monitor.core.facts import Concern, FindingFact
 from headrace_monitor.core.finding_alarms import ONCE
+from headrace_monitor.core.loss_change import Rise
 from headrace_monitor.core.retrain_reasons import FIRST, TrainingFact
 from headrace_monitor.core.retrain_requests import RetrainRequests, Standing
 from headrace_monitor.core.usual_gain import Record, recorded
@@ -45,6 +47,7 @@ class Findings:
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
     `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`. `estimation`: what estimates before labels are made from.
+    `charts`: what the charts have seen.
     """
 
     deployment: DeploymentDefinition
@@ -61,6 +64,7 @@ class Findings:
     record: Record = ()
     usual: Usual | None = None
     estimation: Estimation = field(default_factory=Estimation)
+    charts: ChartsMemory = field(default_factory=ChartsMemory)
 
     @property
     def standing(self) -> Standing:
@@ -78,7 +82,7 @@ FindingStep = Step[Findings, FindingFact]
 
 def key_of(found: FindingOpened) -> str:
     """What a finding is open under: its kind, or its kind and subject where a deployment may have several of that kind."""
-    return found.kind if found.kind in ONCE else f"{found.kind}:{found.about}"
+    return found.kind if found.kind in ONCE and not charts.is_quiet(found) else f"{found.kind}:{found.about}"
 
 
 # What happens to a deployment
@@ -97,7 +101,7 @@ def on_window(findings: Findings, window: WindowClosed, served: int | None, cloc
         record=recorded(findings.record, window, findings.deployment.label),
     )
     step: FindingStep = Step(findings)
-    for judged in (_on_sources, _on_skew, _on_labels, _on_losses, _on_priors):
+    for judged in (_on_sources, _on_skew, _on_labels, _on_charts, _on_losses, _on_priors, _on_ledger):
         step = _then(step, judged, window, served)
     return _then(step, _with_requests, served)
 
@@ -111,6 +115,7 @@ def on_champion(findings: Findings, version: int) -> FindingStep:
         champion=version,
         requests=retrain_requests.end(findings.requests, FIRST),
         detectors=tuple(detector.restarted(version) for detector in findings.detectors),
+        charts=charts.restarted(findings.charts, version),
     )
     worse = [found for key, found in findings.open.items() if key.startswith(worse_than_prior.KIND)]
     return Step(after, tuple(Concern(found, found.version == version) for found in worse))
@@ -161,7 +166,7 @@ def _on_sources(findings: Findings, window: WindowClosed, served: int | None) ->
             step = _then(step, _resolve, key, "as usual again", window.to_s)
     for key, one in broken.items():
         if key not in findings.open:
-            step = _then(step, _open, _source_finding(one, window))
+            step = _then(step, _open, source_finding(one, window))
     return step
 
 
@@ -188,34 +193,72 @@ def _on_labels(findings: Findings, window: WindowClosed, served: int | None) -> 
     return _open(findings, missing_labels.labels_missing(window, unlabelled, findings.clock_s))
 
 
+def _on_charts(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
+    """Charts that crossed their limit, and those that are back."""
+    if findings.deployment.charts is None or not window.charts:
+        return Step(findings)
+    crossed = charts.crossings_of(findings.charts, window.charts)
+    memory = charts.with_backs(findings.charts, window.charts, crossed)
+    step: FindingStep = Step(replace(findings, charts=memory, open=charts.joined(findings.open, crossed)))
+    for pages in (True, False):
+        names = [name for name in memory.backs if charts.pages_by(name) == pages]
+        key = charts.key_of_open(findings.open, pages=pages)
+        if key is not None and charts.is_over(memory, names):
+            step = _then(step, _resolve, key, "its charts are as usual again", findings.clock_s)
+            step = Step(replace(step.state, charts=charts.resolved(step.state.charts, names)), step.facts)
+        elif (opening := [found for found in crossed if found.pages == pages]) and not charts.is_open(
+            findings.open, pages=pages
+        ):
+            opened = charts.finding_of(window, opening, findings.clock_s)
+            step = _then(step, _open, opened)
+            step = Step(replace(step.state, charts=with_page(step.state.charts, opened)), step.facts)
+    return step
+
+
+def _on_ledger(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
+    """What is left of the budget of pages."""
+    memory, ledger = reported(findings.charts, findings.deployment, findings.clock_s)
+    return Step(replace(findings, charts=memory), () if ledger is None else (ledger,))
+
+
 def _on_losses(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
     """A rise of the champion's loss."""
-    quality = _champion_quality(findings, window, served)
-    if quality is None or quality.loss is None or window.verdict != PASS:
+    quality = _champion_quality(findings, window)
+    if quality is None or window.verdict != PASS:
         return Step(findings)
-    fed = [detector.on_figure(drift.figure_of(window.from_s, quality)) for detector in findings.detectors]
+    plans = findings.deployment.monitoring
+    fed = [_fed(plan, detector, window, quality) for plan, detector in zip(plans, findings.detectors, strict=True)]
     findings = replace(findings, detectors=tuple(step.state for step in fed))
     known = findings.open.get(drift.KIND)
     if known is not None:
-        if not drift.is_back(quality, known):
+        figure = drift.figure_of(window, quality, known.about) if known.detector != charts.DETECTOR else None
+        if figure is None or not drift.is_back(figure, known):
             return Step(findings)
-        reason = f"{quality.loss_name} of version {quality.version} is back: {quality.loss:.3f}"
+        reason = f"{drift.words_of(quality, known.about)} of version {quality.version} is back: {figure.loss:.3f}"
         findings = replace(findings, detectors=tuple(detector.resolved() for detector in findings.detectors))
         return _resolve(findings, drift.KIND, reason, findings.clock_s)
-    rises = [
-        (plan, step.facts[0]) for plan, step in zip(findings.deployment.monitoring, fed, strict=True) if step.facts
-    ]
+    rises = [(plan, step.facts[0]) for plan, step in zip(plans, fed, strict=True) if step.facts]
     if not rises:
         return Step(findings)
     return _open(findings, drift.finding_of(window, quality, *rises[0], findings.clock_s))
 
 
-def _champion_quality(findings: Findings, window: WindowClosed, served: int | None) -> VersionQuality | None:
-    """How the champion did in a window that it served throughout, or in which it only scored in shadow because it is passed over."""
+def _fed(
+    plan: DriftDefinition, detector: Detector, window: WindowClosed, quality: VersionQuality
+) -> Step[Detector, Rise]:
+    """A detector after a window; it stays as it is where the window does not have its figure."""
+    figure = drift.figure_of(window, quality, plan.figure)
+    return Step(detector) if figure is None else detector.on_figure(figure)
+
+
+def _champion_quality(findings: Findings, window: WindowClosed) -> VersionQuality | None:
+    """How the champion did on its own rows: those that it answered, or those that it scored in shadow because it is passed over.
+
+    Other versions may answer beside it, in a canary or an A/B test: then these are fewer rows, as `rows` says.
+    """
+    own = {quality.role: quality for quality in window.qualities if quality.version == findings.champion}
     is_passed_over = worse_than_prior.key_of(findings.champion) in findings.open
-    is_serving = served is not None and served == findings.champion
-    role = "champion" if is_serving else "shadow" if is_passed_over else ""
-    return next((q for q in window.qualities if q.version == findings.champion and q.role == role), None)
+    return own.get("champion") or (own.get("shadow") if is_passed_over else None)
 
 
 def _on_priors(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
@@ -281,22 +324,6 @@ def _resolve(findings: Findings, key: str, reason: str, at_s: float) -> FindingS
     return Step(replace(findings, open=left, requests=requests), (resolved,))
 
 
-def _source_finding(broken: Broken, window: WindowClosed) -> FindingOpened:
-    return FindingOpened(
-        finding=derived_id(window.deployment, broken.kind, broken.about, window.from_s)[:16],
-        deployment=window.deployment,
-        kind=broken.kind,
-        summary=broken.summary,
-        at_s=window.to_s,
-        detector="profile",
-        measured=broken.measured,
-        limit=broken.limit,
-        window_from_s=window.from_s,
-        window_to_s=window.to_s,
-        about=broken.about,
-    )
-
-
 # What is remembered
 
 
@@ -323,6 +350,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         record=findings.record,
         usual=findings.usual,
         estimation=estimates.state_of(findings.estimation),
+        charts=findings.charts,
     )
 
 
@@ -348,6 +376,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.record,
         memory.usual,
         estimates.restored(memory.estimation),
+        memory.charts or ChartsMemory(memory.champion),
     )
     return replace(found, requests=_all_asking(found))
 

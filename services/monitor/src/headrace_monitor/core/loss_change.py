@@ -55,11 +55,12 @@ class Figure:
 @dataclass(frozen=True, slots=True)
 class Rise:
     """An alarm. `began_s`: the start of the window with which the rise began. `before`: the mean loss until then. `back_at`:
-    the loss at which the rise is over."""
+    the loss at which the rise is over. `side`: -1 for a figure that fell."""
 
     began_s: float
     before: float
     back_at: float
+    side: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,8 @@ class Monitoring:
     def window_inputs(self, watched: Watched, rows: Rows, sample: Sequence[DecisionMade]) -> WindowInputs:
         """What a window of these rows is judged by. `sample`: decisions of it, read again."""
         sources = watched.sources
+        champion = watched.findings.champion
+        frame = None if champion is None else self._references.of(watched.deployment.name, champion)
         return WindowInputs(
             watched.project,
             watched.deployment,
@@ -284,6 +286,7 @@ class Monitoring:
             self._signatures.columns(watched.deployment.name),
             self._names.decisions,
             watched.inputs.columns_of(watched.windows.start_of(float(rows.table["at_s"][0]))) if len(rows) else (),
+            None if frame is None else frame.reference,
         )
 
     def on_window_closed(

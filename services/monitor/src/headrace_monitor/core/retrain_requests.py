@@ -102,6 +102,8 @@ def begin(requests: RetrainRequests, key: str, found: FindingOpened) -> RetrainR
     retraining = requests.deployment.retraining
     if retraining is None or found.kind not in retraining.on or requests.deployment.training is None:
         return requests
+    if found.severity == "info":
+        return requests
     return _with(requests, RetrainAsk(key, found.finding, found.changed_at_s))
 
 

@@ -35,18 +35,30 @@ def slices_of(
     deployment: DeploymentDefinition, rows: Rows, sample: Sequence[DecisionMade], columns: Columns
 ) -> tuple[Slice, ...]:
     """The slices of a window, `column=value`, by column and then by falling frequency. `columns`: of each signature, by digest."""
-    if not deployment.slices or not sample:
+    return slices_by(deployment.slices, deployment, rows, sample, columns)
+
+
+def slices_by(
+    wanted: Sequence[str],
+    deployment: DeploymentDefinition,
+    rows: Rows,
+    sample: Sequence[DecisionMade],
+    columns: Columns,
+    most: int = MOST_VALUES,
+) -> tuple[Slice, ...]:
+    """The slices by the `wanted` columns, at most `most` of each."""
+    if not wanted or not sample:
         return ()
     places = places_of(rows, sample)
     known = [(place, decision) for place, decision in zip(places, sample, strict=True) if place is not None]
     found: list[Slice] = []
-    for column in deployment.slices:
+    for column in wanted:
         values = values_of(deployment, column, [decision for _, decision in known], columns)
         by_value: dict[str, list[int]] = {}
         for (place, _), value in zip(known, values, strict=True):
             if value is not None:
                 by_value.setdefault(value, []).append(place)
-        frequent = sorted(by_value.items(), key=lambda one: (-len(one[1]), one[0]))[:MOST_VALUES]
+        frequent = sorted(by_value.items(), key=lambda one: (-len(one[1]), one[0]))[:most]
         found += [_slice(f"{column}={value}", mine, len(rows)) for value, mine in frequent if len(mine) >= LEAST_ROWS]
     return tuple(found)
 

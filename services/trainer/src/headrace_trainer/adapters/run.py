@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.project import ProjectApplied
@@ -28,6 +30,7 @@ from headrace_trainer.core import endings
 from headrace_trainer.core.endings import Ending
 from headrace_trainer.core.fitting import Fitted, fit_gated, refit
 from headrace_trainer.core.gates import blocking, undecided
+from headrace_trainer.core.out_of_time import windows_of
 from headrace_trainer.core.reference import left_out, reference_of
 from headrace_trainer.core.registration import Published, Trained, command_of, why_too_large
 from headrace_trainer.core.target import Unfit
@@ -114,6 +117,9 @@ class TrainingRun:
         fitted = await self._fitting(refit, target, *given, gated)
         self._progress("reference", 0.8, left_out(training_set.signature))
         reference = await in_thread(reference_of, deployment, training_set, gated)
+        if deployment.charts is not None:
+            windows = await in_thread(windows_of, deployment, target, gated.span, *given)
+            reference = replace(reference, windows=windows)
         self._progress("onnx", 0.85)
         answers = answering(fitted.model, target, training_set.signature)
         fitted_on = rows.matrix[training_set.in_span(gated.span)]

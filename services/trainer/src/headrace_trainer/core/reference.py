@@ -38,7 +38,7 @@ Ints = NDArray[np.int64]
 
 
 def reference_of(deployment: DeploymentDefinition, training_set: TrainingSet, gated: Gated) -> VersionReference:
-    """The reference of a version that was fitted on the rows of `gated.span`. Its `windows` are empty."""
+    """The reference of a version that was fitted on the rows of `gated.span`. Its `windows` are made by `out_of_time`."""
     chosen = training_set.in_span(gated.span)
     at_s, matrix = training_set.rows.at_s[chosen], training_set.rows.matrix[chosen]
     block_s = block_of(at_s, deployment.evaluation_window_s)

@@ -24,7 +24,7 @@ def _without(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
     """What is declared although it needs a label."""
     asks = {
         "training": found.training is not None,
-        "monitoring": bool(found.monitoring),
+        "monitoring": bool(found.monitoring) or found.charts is not None,
         "gates": found.gates not in (USUAL_GATES, ()),
         "retraining": found.retraining is not None,
     }

@@ -1,19 +1,24 @@
-"""Detectors whose figures exist, and retrains on findings that can be opened."""
+"""Detectors whose figures exist, charts that their windows can fill, and retrains on findings that can be opened."""
 
 from collections.abc import Iterator
 
 from headrace import cron
 from headrace.events import definition as d
-from headrace.project.applicable.wording import KINDS, unknown
+from headrace.events.charts import ChartsDefinition
+from headrace.project.applicable.metrics import sliceable
+from headrace.project.applicable.wording import KINDS, duration, unknown
 from headrace.project.rules.sentences import Sentence
+from headrace.stats.e_detector import LEAST_REFERENCE
 from headrace.stats.figures import FIGURES, FINDINGS
 
 # `LossChange` cannot estimate the spread from fewer windows.
 _LEAST_WINDOWS = 3
+# ADWIN compares no parts of fewer windows.
+_LEAST_ADWIN = 10
 _DAY_S = 86_400.0
 # What must be declared for a kind of finding to exist: the argument, and how to write it.
 _NEEDS = {
-    "drift": ("monitoring", "monitoring=[LossChange()]"),
+    "drift": ("monitoring", "monitoring=[Charts()]"),
     "skew": ("features", "features=[...]"),
     "contract": ("features", "features=[...]"),
     "traffic": ("features", "features=[...]"),
@@ -29,6 +34,8 @@ def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Se
         yield from _detector(what, number, test, found.label)
         if test in found.monitoring[:number]:
             yield Sentence(f"{what}: the same detector is in monitoring twice", ("monitoring", number))
+    if found.charts is not None:
+        yield from _charts(what, found, found.charts)
     if found.retraining is not None:
         yield from _retraining(what, found, found.retraining)
 
@@ -41,6 +48,35 @@ def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDef
     if test.detector == "loss_change" and test.min_windows < _LEAST_WINDOWS:
         problem = f"LossChange(windows=...) must be at least {_LEAST_WINDOWS}, got {test.min_windows}"
         yield Sentence(f"{what}: {problem}", ("monitoring", number, "min_windows"), ("monitoring", number))
+    if test.detector == "adwin" and (test.min_windows < _LEAST_ADWIN or not 0 < test.delta < 1):
+        problem = f"Adwin(min_windows=...) must be at least {_LEAST_ADWIN} and its delta within 0..1"
+        yield Sentence(f"{what}: {problem}, got {test.min_windows} and {test.delta:g}", ("monitoring", number))
+
+
+def _charts(what: str, found: d.DeploymentDefinition, charts: ChartsDefinition) -> Iterator[Sentence]:
+    place = ("monitoring", "Charts")
+    if charts.windows < LEAST_REFERENCE:
+        problem = f"Charts(windows=...) must be at least {LEAST_REFERENCE}, got {charts.windows}"
+        yield Sentence(f"{what}: {problem}: fewer windows do not show what is usual", (*place, "windows"))
+    known = sliceable(found)
+    for name in charts.segments:
+        if name not in known:
+            problem = f"Charts(segments=...) need a Category, or a Key that binds a view alone, {unknown(name, known)}"
+            yield Sentence(f"{what}: {problem if known else problem + 'none'}", (*place, "segments"))
+    if len(set(charts.segments)) < len(charts.segments):
+        yield Sentence(
+            f"{what}: Charts(segments=...) names {', '.join(charts.segments)}: name each once", (*place, "segments")
+        )
+    if charts.season_s is not None and charts.season_s <= found.evaluation_window_s:
+        problem = f"season {duration(charts.season_s)} is not longer than evaluation_window {duration(found.evaluation_window_s)}"
+        yield Sentence(
+            f"{what}: {problem}: every window is of the same phase, leave the season out", (*place, "season")
+        )
+    if charts.period_s / charts.pages < found.evaluation_window_s:
+        problem = f"Charts(pages=...) allows {charts.pages:g} false pages per {duration(charts.period_s)}"
+        yield Sentence(
+            f"{what}: {problem}: more than one per window of {duration(found.evaluation_window_s)}", (*place, "pages")
+        )
 
 
 def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
@@ -55,7 +91,7 @@ def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDe
         places = ("retraining", "on", number), ("retraining",)
         if kind not in FINDINGS:
             yield Sentence(f"{what}: retraining needs kinds of findings, {unknown(kind, FINDINGS)}", *places)
-        elif not getattr(found, _NEEDS[kind][0]):
+        elif not (getattr(found, _NEEDS[kind][0]) or (kind == "drift" and found.charts is not None)):
             yield Sentence(f"{what}: without {_NEEDS[kind][1]} there is no finding {kind!r} to retrain on", *places)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from headrace import cron
 from headrace.events import definition as d
+from headrace.events.charts import ChartsDefinition
 from headrace.project.rules import bounds
 from headrace.project.rules.derived import derived_rules
 from headrace.project.rules.rollouts import rollout_rules
@@ -13,7 +14,7 @@ from headrace.project.rules.sentences import Sentence, at
 INPUT_KINDS = ("number", "category", "key")
 LABEL_KINDS = ("binary", "number", "classes")
 GATES = ("beats_prior", "not_worse_than_champion")
-DETECTORS = ("page_hinkley", "loss_change")
+DETECTORS = ("page_hinkley", "loss_change", "adwin")
 STEPS = ("previous", "baseline", "prior")
 
 
@@ -204,6 +205,8 @@ def _training(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
 def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
     for number, test in enumerate(found.monitoring):
         yield from at(("monitoring", number), _detector(what, test, found.evaluation_window_s))
+    if found.charts is not None:
+        yield from at(("monitoring", "Charts"), _charts(what, found.charts))
     if found.retraining is not None:
         on, cooldown_s = found.retraining.on, found.retraining.cooldown_s
         yield from at(("retraining", "cooldown"), bounds.seconds(what, "retraining's cooldown", cooldown_s, 0))
@@ -238,6 +241,17 @@ def _detector(what: str, test: d.DriftDefinition, evaluation_window_s: float) ->
         is_delta = 0 < test.threshold < math.inf
         yield Sentence(f"{what}: {problem}", ("delta" if is_delta else "threshold",))
     yield from at(("min_windows",), bounds.count(what, "a detector's min_windows", test.min_windows, 1, 10**6))
+
+
+def _charts(what: str, charts: ChartsDefinition) -> Iterator[str]:
+    if not 0 < charts.pages < 1e6:
+        yield f"{what}: Charts(pages=...) must be a number above 0 per period, got {charts.pages:g}"
+    yield from bounds.seconds(what, "the period of pages", charts.period_s, 1, 366 * bounds.DAY_S)
+    yield from bounds.seconds(what, "the season of charts", charts.season_s, 1, 366 * bounds.DAY_S)
+    yield from bounds.count(what, "the windows of charts", charts.windows, 1, 400)
+    yield from bounds.count(what, "the number of segments", len(charts.segments), 0, 5)
+    for name in charts.segments:
+        yield from bounds.text(what, "a segment's column", name, 200, 1)
 
 
 def _breaker(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
