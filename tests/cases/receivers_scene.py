@@ -16,6 +16,7 @@ from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
+from headrace.log.port import Log
 from headrace.log.topics import Topics
 from headrace_cli.forwarding.forwarder import Forwarder, Pace, Source
 from headrace_cli.forwarding.receivers import Kind, Receiver
@@ -78,29 +79,31 @@ def serving(hook: Hook) -> Iterator[str]:
 class World:
     """Alerts on a log in memory, and what forwards them."""
 
-    def __init__(self) -> None:
-        self.log, self.health, self.codec = MemoryLog(SystemClock()), Health("forwarder", "f"), Codec(TOPICS)
+    def __init__(self, log: Log | None = None, topics: Topics = TOPICS) -> None:
+        self.log, self.topics, self.codec = log or MemoryLog(SystemClock()), topics, Codec(topics)
+        self.health = Health("forwarder", "f")
         self.silences: dict[str, SilenceSet] = {}
 
     async def begin(self) -> None:
-        await ensure_topics(self.log, TOPICS.specs())
-        self.producer = await self.log.producer()
+        await ensure_topics(self.log, self.topics.specs())
 
     async def send(self, *alerts: AlertChanged) -> None:
         outs = [
             out(
-                TOPICS.name("alerts"),
+                self.topics.name("alerts"),
                 one.fingerprint,
                 one,
                 Envelope(f"{n}-{one.fingerprint}-{one.status}", "", "t", 0.0),
             )
             for n, one in enumerate(alerts)
         ]
-        await self.producer.send(outs)
+        producer = await self.log.producer()
+        await producer.send(outs)
+        await producer.close()
 
     @asynccontextmanager
     async def forwarding(self, url: str, kind: Kind = "webhook", name: str = "webhook") -> AsyncIterator[None]:
-        source = Source(self.log, self.codec, TOPICS, SystemClock(), self.health, lambda: self.silences)
+        source = Source(self.log, self.codec, self.topics, SystemClock(), self.health, lambda: self.silences)
         stop = asyncio.Event()
         task = asyncio.create_task(Forwarder(source, Receiver(name, kind, url, "Bearer key"), FAST).run(stop))
         try:

@@ -6,6 +6,9 @@ import pytest
 from tests.cases.receivers_scene import SECRET, Hook, World, on, serving, until
 
 from headrace.hosting.alerts import resolve
+from headrace.hosting.naming import topics_of
+from headrace.hosting.settings import Settings
+from headrace.log.kafka import KafkaLog
 
 
 @pytest.fixture
@@ -79,3 +82,25 @@ async def test_one_receiver_that_is_away_holds_back_no_other(world: World) -> No
             await world.send(on(0))
             await until(lambda: bool(hook.alerts) and "receiver:slack" in world.health.failures)
     assert world.health.failures["receiver:slack"].startswith("no answer")
+
+
+@pytest.mark.kafka
+async def test_on_a_real_broker_nothing_is_lost_while_a_receiver_is_away_and_nothing_repeated(
+    settings: Settings, kafka_log: KafkaLog
+) -> None:
+    world, hook = World(kafka_log, topics_of(settings)), Hook()
+    await world.begin()
+    hook.status = lambda body: 503
+    with serving(hook) as url:
+        await world.send(on(0), on(1))
+        async with world.forwarding(url):
+            await until(lambda: hook.asked > 2)
+        async with world.forwarding(url):
+            await until(lambda: "receiver:webhook" in world.health.failures)
+            hook.status = lambda body: 200
+            await world.send(resolve(on(0), 20.0))
+            await until(lambda: world.health.handled == 3)
+        await world.send(on(2))
+        async with world.forwarding(url):
+            await until(lambda: world.health.handled == 4)
+    assert hook.alerts == [("firing", "c0"), ("firing", "c1"), ("resolved", "c0"), ("firing", "c2")]
