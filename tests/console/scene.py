@@ -11,8 +11,19 @@ import msgspec
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged
+from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.definition import digest_of
-from headrace.events.monitor import FindingOpened, FindingResolved, VersionQuality, WindowClosed
+from headrace.events.monitor import (
+    BudgetReported,
+    FindingEvidence,
+    FindingOpened,
+    FindingResolved,
+    Moved,
+    Segment,
+    VersionQuality,
+    WindowClosed,
+    WindowEstimated,
+)
 from headrace.events.ops import DeploymentTraffic, HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import (
@@ -50,11 +61,33 @@ PLAIN = Deployment("plain", unit="thing", inputs=[Number("x")])
 PROJECT = compile_project(Project("flights", [DELAY, PLAIN]))
 PAGES = (
     "/", "/deployments/delay", "/deployments/plain", "/deployments/delay/versions/2", f"/deployments/delay/findings/{FINDING}",
-    "/deployments/delay/timeline", "/deployments/delay/decisions", "/alerts", "/dead-letters", "/features", "/services",
+    "/deployments/delay/monitoring", "/deployments/plain/monitoring", "/deployments/delay/timeline",
+    "/deployments/delay/decisions", "/alerts", "/dead-letters", "/features", "/services",
     "/records/registry.facts/0/0", "/deployments/delay/nothing",
 )  # fmt: skip
 CARD = "# delay v2\n\nTrained on **101,600** rows.\n\n| metric | v2 |\n|---|---|\n| auc | .784 |\n\n<script>alert(1)</script>\n"
+EVIDENCE = FindingEvidence(
+    "registry.facts.v1/0/0", 1_780_000_000.0, ("r1", "r2"), Segment("carrier", "MQ", 300, 0.2, 0.9, 0.4, 0.7),
+    (Moved("miles", "psi", 0.31), Moved("weather.temp", "null_share", 0.4, 0.01)), ("code: c1 -> c2",), ("ranking",),
+)  # fmt: skip
 GATES = (GateResult("auc", "PASS", 0.784, 0.76, "m2"), GateResult("golden", "UNMEASURED", None, None, "m2", "no rows"))
+
+
+def monitored(loss: float) -> dict[str, Any]:
+    """What the monitor adds to a window: charts, a column that moved, an estimate with what it was."""
+    charts = tuple(
+        ChartPoint(chart, 2, value, 0.01, 90, segment, expected, 0.01, statistic, 1e4, 0.04, 3)
+        for chart, segment, value, expected, statistic in (
+            ("ranking", "", 1.2 - loss, 0.76, 10 ** (40 * (loss - 0.44))), ("level", "", loss, 0.44, 2.0),
+            ("level", "carrier=MQ", loss + 0.1, 0.5, 30.0),
+        )
+    )  # fmt: skip
+    columns = (ColumnSeen("miles", 2, 100, 0.02, 0.31, 0.2, 9.0, 1e-5, True, 0.01),)
+    return {
+        "charts": charts,
+        "columns": columns,
+        "estimates": (Estimated(2, "log_loss", 0.44, 0.4, 0.48, "cbpe", loss),),
+    }
 
 
 class Scene:
@@ -114,7 +147,17 @@ class Scene:
         """An evaluation window of `delay` closes."""
         quality = VersionQuality(2, "champion", 90, loss, 0.43, 0.78, 0.26, loss_error=0.01, over_prior=loss - 0.57)
         window = WindowClosed("delay", to_s - 3600.0, to_s, 100, 90, 0.25, "PASS", (quality,), drift_statistic=loss)
-        self.append("monitor.windows", "delay", window)
+        self.append("monitor.windows", "delay", msgspec.structs.replace(window, **monitored(loss)))
+
+    def monitor(self) -> None:
+        """A window whose labels are still to come is estimated, and the ledger of pages is reported."""
+        now_s = self.clock.now_s()
+        estimates = (Estimated(2, "log_loss", 0.45, 0.41, 0.49, "cbpe"),)
+        self.append("monitor.windows", "delay", WindowEstimated("delay", now_s - 3600.0, now_s, 100, 4, estimates))
+        ledger = BudgetReported(
+            "delay", 1.0, 30 * DAY, now_s, 4, 90 * DAY, 1, 0.0, 2, now_s - 90 * DAY, 0.4, 0.9, (FINDING,)
+        )
+        self.append("monitor.windows", "delay", ledger)
 
     def begin_rollout(self, now_s: float) -> None:
         """A canary of v3 at its first share, with a verdict."""
@@ -138,7 +181,18 @@ class Scene:
         now_s = self.clock.now_s()
         summary = "log-loss .685 (limit .52)"
         found = FindingOpened(
-            FINDING, "delay", "drift", summary, now_s, 2, "loss_change", 0.685, 0.52, now_s - 3600, now_s
+            FINDING,
+            "delay",
+            "drift",
+            summary,
+            now_s,
+            2,
+            "loss_change",
+            0.685,
+            0.52,
+            now_s - 3600,
+            now_s,
+            evidence=EVIDENCE,
         )
         self.append("monitor.findings", "delay", found)
 

@@ -32,6 +32,7 @@ async def test_every_page_is_accessible_and_fits_a_narrow_screen(scene: Scene, b
     """No axe violation, no complaint of the browser (also none about the content security policy), 380 px."""
     scene.open_finding()
     scene.alert("firing")
+    scene.monitor()
     found, wide = [], {}
     async with scene.running(), tab(browser, scene.url) as page:
         for path in PAGES:
@@ -60,6 +61,40 @@ async def test_a_runbook_is_a_link_where_it_can_be_read(tmp_path: Path, browser:
         await page.goto(f"/deployments/delay/findings/{FINDING}")
         link = page.get_by_role("link", name="runbook")
         await expect(link).to_have_attribute("href", "https://ops.example/runbooks/ModelDrift.md")
+
+
+async def test_a_finding_says_what_it_rests_on(scene: Scene, browser: Browser) -> None:
+    scene.open_finding()
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto(f"/deployments/delay/findings/{FINDING}")
+        facts = page.locator("main .facts")
+        await expect(facts.first).to_contain_text("warning")
+        await expect(facts.nth(1)).to_contain_text(
+            "carrier MQ: .900 there, .400 in the rest. 300 requests, 20 % of all"
+        )
+        await expect(facts.nth(1)).to_contain_text("weather.temp null share .400 (usually .010)")
+        await facts.nth(1).get_by_role("link", name="its record").click()
+        await expect(page).to_have_url(re.compile("/records/registry.facts/0/0$"))
+
+
+async def test_monitoring_shows_charts_estimates_columns_and_what_is_left_of_the_budget(
+    scene: Scene, browser: Browser
+) -> None:
+    scene.monitor()
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay")
+        await page.get_by_role("link", name="Monitoring").click()
+        await expect(page.locator("h1")).to_be_focused()
+        await expect(page.locator("#budget")).to_contain_text("1 page in the newest period")
+        await expect(page.locator("#budget")).to_contain_text("nothing is left in this period")
+        await expect(page.locator("#charts canvas")).to_have_count(4)
+        await page.get_by_text("1 chart of segments").click()
+        await expect(page.get_by_role("figure", name="level where carrier=MQ", exact=True)).to_be_visible()
+        await expect(page.locator("#estimates")).to_contain_text("in 30 of 30 windows whose labels came")
+        await expect(page.locator("#columns").get_by_role("row", name="miles")).to_contain_text("moved")
+        await page.goto("/deployments/plain/monitoring")
+        await expect(page.locator("#charts")).to_contain_text("No chart yet")
+        await expect(page.locator("#budget")).to_contain_text("No budget of pages was reported")
 
 
 async def test_labels_of_a_narrow_table_do_not_overlap(scene: Scene, browser: Browser) -> None:

@@ -42,10 +42,54 @@ export interface Alerts {
   silences: Record<string, SilenceRow>;
 }
 
+/** The ledger of a deployment's pages. `stated`: false pages that the project allows per `period_s` of event time. `charts`: between how many the budget is divided. `patience_s`: the mean time to a false page that all charts keep together, by the theorem of e-detectors. `measured`: false pages per period that a block bootstrap of the reference windows gives, with the upper bound `measured_high` (95 %); None while there are too few. `spent`: pages in the newest period; `left`: what is left of it, never below 0; `total`: pages since `since_s`. `pages`: the findings of the newest period. */
+export interface BudgetReported {
+  deployment: string;
+  stated: number;
+  period_s: number;
+  at_s: number;
+  charts: number;
+  patience_s: number;
+  spent: number;
+  left: number;
+  total: number;
+  since_s: number;
+  measured: number | null;
+  measured_high: number | null;
+  pages: (string)[];
+}
+
+/** The figure of a chart in a window, as in `ChartPoint`. */
+export interface ChartSeen {
+  version: number;
+  value: number;
+  error: number;
+  rows: number;
+  expected: number | null;
+  spread: number | null;
+  statistic: number;
+  limit: number | null;
+  detectable: number | null;
+  within_windows: number | null;
+}
+
 /** A column of the signature. `values`: the number of known values of a category, None for a number. */
 export interface Column {
   name: string;
   values: number | null;
+}
+
+/** A column in the newest window beside the training rows, as in `ColumnSeen`. */
+export interface ColumnRow {
+  column: string;
+  version: number;
+  rows: number;
+  null_share: number;
+  unknown_share: number;
+  psi: number;
+  ks: number | null;
+  p_value: number;
+  is_moved: boolean;
 }
 
 /** A dead letter. `origin`: the place of the record that could not be read. `at_s`: wall clock. */
@@ -151,6 +195,16 @@ export interface Episode {
   why_not: string;
 }
 
+/** A metric of the champion that was estimated without labels, with bounds of 90 %, as in `Estimated`. */
+export interface EstimateSeen {
+  version: number;
+  value: number;
+  low: number;
+  high: number;
+  method: string;
+  realised: number | null;
+}
+
 /** A metric of a rollout's newest verdict, its limit beside its value. `needs`: what is still missing, `14 cycles, 9`. */
 export interface EvidenceRow {
   metric: string;
@@ -174,7 +228,7 @@ export interface Features {
   missing: Record<string, number>;
 }
 
-/** A finding: what moved, since when, what was done. */
+/** A finding: what moved, since when, what was done. `evidence`: what it rests on, with places as links need them; None in records from before it was recorded. */
 export interface Finding {
   row: FindingRow;
   deployment: string;
@@ -188,6 +242,19 @@ export interface Finding {
   values: Record<string, number | null>;
   episode: string;
   runbook: string;
+  severity: string;
+  evidence: FindingEvidence | null;
+}
+
+/** What a finding rests on. `first_place`: `topic/partition/offset` of the first record that shows it, and its instant. `requests`: ids of at most ten requests that show it. `segment`: the part of the requests that explains it most, None where no part stands out. `moved`: columns that moved with it. `producers`: who wrote differently since, as `what: before -> after` (the version of the code, of the model, of the definition). `charts`: other charts that crossed in the same episode. */
+export interface FindingEvidence {
+  first_place: string;
+  first_at_s: number | null;
+  requests: (string)[];
+  segment: Segment | null;
+  moved: (Moved)[];
+  producers: (string)[];
+  charts: (string)[];
 }
 
 /** A finding in a list. `resolved_at_s`: event time, None while it is open. */
@@ -232,6 +299,33 @@ export interface Me {
   can_sign_in: boolean;
   code_version: string;
   runbook_url: string;
+}
+
+/** A window. `charts`: by `chart`, or `chart@column=value` of a segment. `estimates`: by metric. */
+export interface MonitoredWindow {
+  charts: Record<string, ChartSeen>;
+  estimates: Record<string, EstimateSeen>;
+}
+
+/** What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`. `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares. */
+export interface Monitoring {
+  charts: (string)[];
+  metrics: (string)[];
+  windows: Record<string, MonitoredWindow>;
+  columns: Record<string, ColumnRow>;
+  columns_to_s: number | null;
+  ledger: BudgetReported | null;
+  marks: Record<string, SeriesMark>;
+  declared: (string)[];
+  left_out: number;
+}
+
+/** A column that moved together with a finding. `statistic`: `psi`, `null_share` or `unknown_share`; `before`: usually. */
+export interface Moved {
+  column: string;
+  statistic: string;
+  measured: number;
+  before: number | null;
 }
 
 /** A line of what needs a person. `order`: the most pressing first. `link`: the page that explains it. `silenced`: an alert that fires and needs nobody while a silence covers it; it is not counted. */
@@ -341,6 +435,17 @@ export interface RouteShare {
   share: number;
   roles: (string)[];
   state: string;
+}
+
+/** The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or `low..high`. `measured`, `rest`: the figure (the loss, or the share that is broken) within it and among all others; `share`: its share of the requests; `explains`: the share of the change that it accounts for. */
+export interface Segment {
+  column: string;
+  value: string;
+  rows: number;
+  share: number;
+  measured: number;
+  rest: number;
+  explains: number;
 }
 
 /** The charts of a deployment, by instant (digits): windows by their end, traffic by the start of its minute. `metrics`: those of the windows, the most telling first. `kept_s`: for how long traffic is kept. */

@@ -11,19 +11,24 @@ import { Top } from "./frame/top";
 import { route } from "./live/address";
 import { follow, link } from "./live/connection";
 import { isShutOut, me, whoAmI } from "./live/person";
-import { AlertsPage } from "./pages/alerts";
-import { DeadLettersPage } from "./pages/dead_letters";
-import { DecisionPage } from "./pages/decision";
-import { DeploymentPage } from "./pages/deployment";
-import { FeaturesPage } from "./pages/features";
-import { FindingPage } from "./pages/finding";
 import { NowPage } from "./pages/now";
-import { RecordPage } from "./pages/record";
-import { ServicesPage } from "./pages/services";
-import { TimelinePage } from "./pages/timeline";
-import { VersionPage } from "./pages/version";
 import { ActHost } from "./parts/offers";
+import { later } from "./parts/later";
 import { documentsOf } from "./values/routes";
+
+// What a first visit does not need comes when it is opened: charts with the two pages that draw, and all other pages together.
+const others = () => import("./pages/others");
+const AlertsPage = later(() => others().then((found) => found.AlertsPage));
+const DeadLettersPage = later(() => others().then((found) => found.DeadLettersPage));
+const DecisionPage = later(() => others().then((found) => found.DecisionPage));
+const FeaturesPage = later(() => others().then((found) => found.FeaturesPage));
+const FindingPage = later(() => others().then((found) => found.FindingPage));
+const RecordPage = later(() => others().then((found) => found.RecordPage));
+const ServicesPage = later(() => others().then((found) => found.ServicesPage));
+const TimelinePage = later(() => others().then((found) => found.TimelinePage));
+const VersionPage = later(() => others().then((found) => found.VersionPage));
+const DeploymentPage = later(() => import("./pages/deployment").then((found) => found.DeploymentPage));
+const MonitoringPage = later(() => import("./pages/monitoring").then((found) => found.MonitoringPage));
 
 function Page(): JSX.Element {
   const at = route.value;
@@ -39,6 +44,7 @@ function Page(): JSX.Element {
     case "now": return <NowPage />;
     case "deployment": return <DeploymentPage key={key} name={at.name} />;
     case "timeline": return <TimelinePage key={key} name={at.name} />;
+    case "monitoring": return <MonitoringPage key={key} name={at.name} />;
     case "version": return <VersionPage key={key} name={at.name} version={at.version} />;
     case "finding": return <FindingPage key={key} name={at.name} id={at.id} />;
     case "decision": return <DecisionPage key={key} name={at.name} wanted={at.wanted} />;

@@ -12,8 +12,8 @@ export interface Picture extends Drawn {
   limits: readonly Limit[];
   marks: readonly Placed[];
   range: Range;
-  /** Half widths of an interval around one of the lines. */
-  interval?: { line: number; half: readonly (number | null)[] };
+  /** The edges of a band. */
+  band?: { low: readonly (number | null)[]; high: readonly (number | null)[] };
 }
 
 interface ChartProps {
@@ -73,7 +73,7 @@ function mounted(box: HTMLElement, props: ChartProps, at: Signal<number | null>)
   const draw = (): void => {
     const picture = props.picture.peek();
     drawn_ms = performance.now();
-    const wanted = `${picture.lines.map((line) => `${line.label}${line.isDashed}`)} ${theme.peek()} ${picture.interval?.line}`;
+    const wanted = `${picture.lines.map((line) => `${line.label}${line.isDashed}`)} ${theme.peek()} ${!picture.band}`;
     if (!plot || wanted !== shape) {
       plot?.destroy();
       shape = wanted;
@@ -98,14 +98,10 @@ function mounted(box: HTMLElement, props: ChartProps, at: Signal<number | null>)
   };
 }
 
-const data = ({ x, lines, interval }: Picture): uPlot.AlignedData => {
-  const middle = lines[interval?.line ?? 0]?.values ?? [];
-  const edge = (sign: number): (number | null)[] => middle.map((value, index) => (value == null || interval?.half[index] == null ? null : value + sign * (interval.half[index] ?? 0)));
-  return [x, ...lines.map((line) => line.values), ...(interval ? [edge(1), edge(-1)] : [])];
-};
+const data = ({ x, lines, band }: Picture): uPlot.AlignedData => [x, ...(band ? [band.high, band.low] : []), ...lines.map((line) => line.values)] as uPlot.AlignedData;
 
 function options(box: HTMLElement, { picture, write, group, isFirst = false, isLast = false }: ChartProps, at: Signal<number | null>): uPlot.Options {
-  const { lines, interval } = picture.peek();
+  const { lines, band } = picture.peek();
   const axis = { font: FONT, stroke: colour("--soft"), ticks: { show: false }, grid: { stroke: colour("--line"), width: 1 } };
   const edge: uPlot.Series = { points: { show: false }, width: 0 };
   return {
@@ -115,17 +111,17 @@ function options(box: HTMLElement, { picture, write, group, isFirst = false, isL
     legend: { show: false },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     cursor: { sync: { key: group, scales: ["x", null] }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { range: () => [picture.peek().range.from, picture.peek().range.to] }, y: { range: () => heights(picture.peek().lines, picture.peek().limits.map(({ value }) => value)) } },
+    scales: { x: { range: () => [picture.peek().range.from, picture.peek().range.to] }, y: { range: () => heights(picture.peek().lines, picture.peek().limits.map(({ value }) => value), picture.peek().band) } },
     axes: [
       { ...axis, show: isLast, size: AXIS_HEIGHT, space: 80, values: TIMES },
       { ...axis, size: 64, gap: 8, space: 32, values: (_, ticks) => ticks.map((tick) => write(tick)) },
     ],
     series: [
       {},
+      ...(band ? [edge, edge] : []), // before the lines, which they would cover
       ...lines.map((line): uPlot.Series => ({ label: line.label, stroke: strokeOf(line), width: 1.5, dash: line.isDashed ? [4, 4] : [], points: { size: 4, show: line.values.length < 60, fill: strokeOf(line) } })),
-      ...(interval ? [edge, edge] : []),
     ],
-    ...(interval ? { bands: [{ series: [lines.length + 1, lines.length + 2], fill: colour("--line") }] } : {}),
+    ...(band ? { bands: [{ series: [1, 2], fill: colour("--line") }] } : {}),
     hooks: {
       drawAxes: [(u) => paintMarks(u, picture.peek().marks, isFirst)],
       draw: [(u) => paintLimits(u, picture.peek().limits)],

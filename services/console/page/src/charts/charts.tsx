@@ -21,7 +21,7 @@ export function Charts({ name }: { name: string }): JSX.Element {
   );
 }
 
-function Ranges({ held }: { held: Held<Series> }): JSX.Element {
+export function Ranges({ held }: { held: Held<{ windows: Record<string, unknown> }> }): JSX.Element {
   const current = useComputed(() => held.value.value && chosenRange(parameter("range"), held.value.value)).value;
   return (
     <nav class="ranges" aria-label="Range of the charts">
@@ -69,22 +69,22 @@ function axisOf(series: Series, clock: Clock, together: boolean, event_s: number
 }
 
 /** The picture of a chart: its lines, limits and marks within the axis. */
-function usePicture(series: ReadonlySignal<Series>, axis: ReadonlySignal<Axis>, metric: string, lines: (series: Series, range: Range) => Drawn, interval?: (series: Series, drawn: Drawn) => Picture["interval"]): ReadonlySignal<Picture> {
+function usePicture(series: ReadonlySignal<Series>, axis: ReadonlySignal<Axis>, metric: string, lines: (series: Series, range: Range) => Drawn, band?: (series: Series, drawn: Drawn) => Picture["band"]): ReadonlySignal<Picture> {
   return useComputed(() => {
     const { clock, together, range } = axis.value;
     const drawn = lines(series.value, range);
-    const around = interval?.(series.value, drawn);
+    const around = band?.(series.value, drawn);
     return {
       ...drawn, range,
       limits: series.value.thresholds.filter((one) => one.metric === metric).map(({ value, text }: Threshold) => ({ value, text, short: `limit ${limit(value)}` })),
       marks: placed(series.value.marks, clock, together, range),
-      ...(around ? { interval: around } : {}),
+      ...(around ? { band: around } : {}),
     };
   });
 }
 
 function Windows({ series, axis, metric, isLast }: { series: ReadonlySignal<Series>; axis: ReadonlySignal<Axis>; metric: string; isLast: boolean }): JSX.Element {
-  const quality = usePicture(series, axis, metric, (of, range) => qualityLines(of, metric, range), LOSSES.has(metric) ? lossInterval : undefined);
+  const quality = usePicture(series, axis, metric, (of, range) => qualityLines(of, metric, range), LOSSES.has(metric) ? lossBand : undefined);
   const drift = usePicture(series, axis, "statistic", (of, range) => windowLine(of, "statistic", (at) => of.windows[at]?.statistic, range));
   const missing = usePicture(series, axis, "missing_share", (of, range) => windowLine(of, "missing", (at) => of.windows[at]?.missing_share, range));
   const labels = usePicture(series, axis, "labels", (of, range) => {
@@ -111,11 +111,14 @@ const short = (share: number | null | undefined): string => percent(share, share
 const LOSSES = new Set(["loss", "log_loss", "squared_error"]);
 
 /** Two standard errors around the loss of the newest champion that is drawn. */
-function lossInterval(series: Series, drawn: Drawn): Picture["interval"] {
+function lossBand(series: Series, drawn: Drawn): Picture["band"] {
   const champion = drawn.x.map((at) => series.windows[at]?.champion).findLast((version) => version != null);
-  const line = drawn.lines.findIndex((one) => one.version != null && one.version === champion);
-  const half = drawn.x.map((at) => series.windows[at]?.errors[String(champion)]).map((error) => (error == null ? null : 2 * error));
-  return line >= 0 && half.some(Boolean) ? { line, half } : undefined;
+  const values = drawn.lines.find((one) => one.version != null && one.version === champion)?.values ?? [];
+  const edge = (sign: number): (number | null)[] => drawn.x.map((at, index) => {
+    const error = series.windows[at]?.errors[String(champion)];
+    return error == null || values[index] == null ? null : values[index] + sign * 2 * error;
+  });
+  return { low: edge(-1), high: edge(1) };
 }
 
 function Traffic({ series, axis, isFirst }: { series: ReadonlySignal<Series>; axis: ReadonlySignal<Axis>; isFirst: boolean }): JSX.Element {

@@ -1,14 +1,14 @@
 // What the marks on the charts are: each with its instant, and a link to the thing that it stands for.
 import { type ReadonlySignal, useComputed } from "@preact/signals";
 import type { JSX } from "preact";
-import type { Series } from "../documents";
+import type { SeriesMark } from "../documents";
 import { Instant } from "../parts/instant";
 import { things } from "../values/numbers";
 import { shapeOf } from "./paint";
 
 const MOST = 50;
 
-export function Marks({ series }: { series: ReadonlySignal<Series> }): JSX.Element | null {
+export function Marks({ series }: { series: ReadonlySignal<{ marks: Record<string, SeriesMark> }> }): JSX.Element | null {
   const marks = useComputed(() => Object.values(series.value.marks).sort((a, b) => b.at_s - a.at_s)).value;
   if (!marks.length) return null;
   return (

@@ -1,7 +1,7 @@
 // What the page knows: a signal per document. Whatever shows a part of a document computes it from this signal and is drawn
 // again only if that part has changed (`values/patch.ts` keeps the identity of the rest).
 import { batch, computed, signal, type ReadonlySignal, type Signal } from "@preact/signals";
-import type { Alerts, DeadLetters, Deployment, Features, Finding, Now, Series, Services, Timeline, Version } from "../documents";
+import type { Alerts, DeadLetters, Deployment, Features, Finding, Monitoring, Now, Series, Services, Timeline, Version } from "../documents";
 import { merged } from "../values/patch";
 
 /** `value`: null where there is no such thing, and `why` says why; undefined as long as nothing has come. */
@@ -18,7 +18,7 @@ interface Documents {
   features: Features;
   services: Services;
 }
-type Kinds = { deployment: Deployment; series: Series; timeline: Timeline; version: Version; finding: Finding };
+type Kinds = { deployment: Deployment; series: Series; timeline: Timeline; monitoring: Monitoring; version: Version; finding: Finding };
 type Of<K extends string> = K extends keyof Documents ? Documents[K] : K extends `${infer Kind extends keyof Kinds}/${string}` ? Kinds[Kind] : unknown;
 
 const held = new Map<string, Held<unknown>>();

@@ -6,11 +6,12 @@ import { documentOf, type Held } from "../live/store";
 import { Charts } from "../charts/charts";
 import { EventTime } from "../parts/instant";
 import { Offers } from "../parts/offers";
+import { HeldOut, stageOf } from "../parts/held_out";
 import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import { type Column, Table } from "../parts/table";
 import { VersionName } from "../parts/version_name";
-import { count, figure, limit, milliseconds, percent, rate, UNKNOWN, words } from "../values/numbers";
+import { count, figure, limit, milliseconds, percent, rate, UNKNOWN } from "../values/numbers";
 import type { Mark } from "../values/marks";
 import { Heading } from "./heading";
 import { NoLabels } from "./no_labels";
@@ -111,15 +112,6 @@ const versionColumns = (name: string): readonly Column<VersionRow>[] => [
   { key: "registered", head: "registered (event time)", cell: (row) => <EventTime at_s={row.registered_at_s} /> },
   { key: "by", head: "by", cell: (row) => <>{row.by}{row.approved_by && <span class="soft">, approved by {row.approved_by}</span>}{row.reason && <span class="soft detail">{row.reason}</span>}</> },
 ];
-
-/** The stage, and the aliases that say more: `retired, previous`. */
-export const stageOf = (row: VersionRow): string => [words(row.stage), ...row.aliases.filter((alias) => alias !== row.stage)].join(", ");
-
-/** Metrics on rows that training did not see. */
-export function HeldOut({ metrics, most }: { metrics: Record<string, number>; most?: number }): JSX.Element {
-  const all = Object.entries(metrics).slice(0, most);
-  return <>{all.length ? all.map(([metric, value]) => <span key={metric} class="pair"><span class="soft">{metric}</span> {figure(value)}</span>) : <span class="soft">{UNKNOWN}</span>}</>;
-}
 
 /** Gates in one line: all passed, or which did not. */
 export function Gates({ row }: { row: VersionRow }): JSX.Element {

@@ -1,7 +1,7 @@
 // A finding: what moved, by how much and since when.
 import { useComputed } from "@preact/signals";
 import type { JSX } from "preact";
-import type { Finding } from "../documents";
+import type { Finding, FindingEvidence } from "../documents";
 import { documentOf, type Held } from "../live/store";
 import { Place, Runbook } from "../parts/copy";
 import { Facts, sorted } from "../parts/facts";
@@ -9,7 +9,7 @@ import { EventTime } from "../parts/instant";
 import { Panel, Shown } from "../parts/panel";
 import { State } from "../parts/state";
 import { VersionName } from "../parts/version_name";
-import { figure, limit } from "../values/numbers";
+import { count, figure, limit, percent, words } from "../values/numbers";
 import { href } from "../values/routes";
 import { Heading } from "./heading";
 
@@ -31,8 +31,26 @@ function Parts({ value, held }: { value: Finding; held: Held<Finding> }): JSX.El
   return (
     <>
       <Panel title="What moved" held={held}><What value={value} /></Panel>
+      <Panel title="What it rests on" held={held}>{value.evidence ? <Evidence deployment={value.deployment} evidence={value.evidence} /> : <p class="soft">Not recorded: the finding is older than the monitor that records it.</p>}</Panel>
       {figures.length > 0 && <Panel title="Measured" held={held}><Facts facts={figures.map(([metric, measured]) => [metric.replaceAll("_", " "), figure(measured)] as const)} /></Panel>}
     </>
+  );
+}
+
+/** The part of the requests that explains it, where it began, and what moved and changed with it. */
+function Evidence({ deployment, evidence }: { deployment: string; evidence: FindingEvidence }): JSX.Element {
+  const { segment } = evidence;
+  return (
+    <Facts
+      facts={[
+        ["segment", segment ? <><span class="strong">{segment.column} {segment.value}</span>: {figure(segment.measured)} there, {figure(segment.rest)} in the rest. <span class="soft">{count(segment.rows)} requests, {percent(segment.share)} of all, account for {percent(segment.explains)} of the change.</span></> : "no part of the requests stands out"],
+        evidence.first_at_s != null && ["first", <><EventTime at_s={evidence.first_at_s} label /> <Place place={evidence.first_place} word="its record" /></>],
+        ["moved with it", evidence.moved.length ? evidence.moved.map((one) => <span key={one.column + one.statistic} class="pair">{one.column} <span class="soft">{words(one.statistic)}</span> {figure(one.measured)}{one.before != null && <span class="soft"> (usually {figure(one.before)})</span>}</span>) : <span class="soft">no column</span>],
+        evidence.producers.length > 0 && ["changed too", evidence.producers.join(", ")],
+        evidence.charts.length > 0 && ["other charts", <>{evidence.charts.map(words).join(", ")} <a href={href.monitoring(deployment)}>charts</a></>],
+        evidence.requests.length > 0 && ["requests", evidence.requests.map((id) => <span key={id} class="pair"><a class="wrap" href={href.decision(deployment, id)}>{id}</a></span>)],
+      ]}
+    />
   );
 }
 
@@ -44,6 +62,7 @@ function What({ value }: { value: Finding }): JSX.Element {
         ["measured", <><span class="strong">{value.metric} {figure(row.measured)}</span>{row.limit != null && <span class="soft"> (limit {limit(row.limit)})</span>}</>],
         ["about", <>{row.about}{row.version != null && <> <VersionName deployment={value.deployment} version={row.version} /></>}</>],
         ["found by", row.detector || row.kind],
+        ["severity", words(value.severity)],
         ["found at", <><EventTime at_s={row.at_s} label /> <Place place={value.place} word="its record" /></>],
         value.changed_at_s != null && ["changed at", <EventTime at_s={value.changed_at_s} label />],
         value.window_from_s != null && value.window_to_s != null && ["window", <><EventTime at_s={value.window_from_s} label /> to <EventTime at_s={value.window_to_s} /></>],

@@ -2,8 +2,8 @@
 import type { ComponentChildren, JSX } from "preact";
 import { href } from "../values/routes";
 
-export function Heading({ name, at, title, children }: { name: string; at: "now" | "timeline" | "decisions" | ""; title?: ComponentChildren; children?: ComponentChildren }): JSX.Element {
-  const pages = [["now", href.deployment(name), "Now"], ["timeline", href.timeline(name), "Timeline"], ["decisions", href.decision(name), "Decisions"]] as const;
+export function Heading({ name, at, title, children }: { name: string; at: "now" | "monitoring" | "timeline" | "decisions" | ""; title?: ComponentChildren; children?: ComponentChildren }): JSX.Element {
+  const pages = [["now", href.deployment(name), "Now"], ["monitoring", href.monitoring(name), "Monitoring"], ["timeline", href.timeline(name), "Timeline"], ["decisions", href.decision(name), "Decisions"]] as const;
   return (
     <div class="heading">
       <nav class="crumbs" aria-label="Where you are"><a href="/">Deployments</a> <span aria-hidden="true">›</span> {title ? <a href={href.deployment(name)}>{name}</a> : <span>{name}</span>}</nav>

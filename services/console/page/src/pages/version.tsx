@@ -14,7 +14,7 @@ import { State, Verdict } from "../parts/state";
 import type { Column } from "../parts/table";
 import { VersionName } from "../parts/version_name";
 import { bytes, count, figure, limit, things } from "../values/numbers";
-import { HeldOut, stageOf } from "./deployment";
+import { HeldOut, stageOf } from "../parts/held_out";
 import { Heading } from "./heading";
 
 export function VersionPage({ name, version }: { name: string; version: string }): JSX.Element {

@@ -22,7 +22,7 @@ export const isTogether = (event_s: number | null | undefined, wall_s: number, h
   event_s == null || Math.abs(event_s - wall_s) <= WINDOW_S + (horizon_s ?? 0);
 
 /** The range that shows enough windows to see a course, where none was chosen. */
-export function chosenRange(name: string | null, series: Series): string {
+export function chosenRange(name: string | null, series: { windows: Record<string, unknown> }): string {
   if (name && name in RANGES) return name;
   const x = instants(series.windows);
   const last = x.at(-1) ?? 0;
@@ -121,9 +121,11 @@ export function placed(marks: Record<string, SeriesMark>, clock: "event" | "wall
     .sort((a, b) => a.x - b.x);
 }
 
-/** Lowest and highest value with a margin, limits included. */
-export function heights(lines: readonly Line[], limits: readonly number[]): [number, number] {
-  const values = [...lines.flatMap((line) => line.values.filter((value): value is number => value != null)), ...limits];
+type Values = readonly (number | null)[];
+/** Lowest and highest value with a margin, limits and the band included. */
+export function heights(lines: readonly Line[], limits: readonly number[], band?: { low: Values; high: Values }): [number, number] {
+  const drawn = [...lines.map((line): Values => line.values), band?.low ?? [], band?.high ?? []];
+  const values = [...drawn.flat().filter((value): value is number => value != null), ...limits];
   if (!values.length) return [0, 1];
   const low = values.reduce((a, b) => Math.min(a, b));
   const high = values.reduce((a, b) => Math.max(a, b));

@@ -28,6 +28,7 @@ test("a path that is no valid encoding is no error", () => {
 
 test("a page asks for what it shows only", () => {
   assert.deepEqual(documentsOf(routeOf("/deployments/a")), ["deployment/a", "series/a"]);
+  assert.deepEqual(documentsOf(routeOf("/deployments/a/monitoring")), ["monitoring/a"]);
   assert.deepEqual(documentsOf(routeOf("/")), []);
   assert.equal(titleOf(routeOf("/dead-letters")), "Dead letters · Headrace");
 });

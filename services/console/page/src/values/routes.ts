@@ -2,7 +2,7 @@
 
 export type Route =
   | { page: "now" | "alerts" | "dead-letters" | "features" | "services" | "missing" }
-  | { page: "deployment" | "timeline"; name: string }
+  | { page: "deployment" | "timeline" | "monitoring"; name: string }
   | { page: "version"; name: string; version: string }
   | { page: "finding"; name: string; id: string }
   | { page: "decision"; name: string; wanted: string }
@@ -20,7 +20,7 @@ export function routeOf(path: string): Route {
   if (first === "records" && parts.length >= 4) return { page: "record", place: parts.slice(1).join("/") };
   if (first !== "deployments" || !name) return { page: "missing" };
   if (parts.length === 2) return { page: "deployment", name };
-  if (kind === "timeline" && parts.length === 3) return { page: "timeline", name };
+  if ((kind === "timeline" || kind === "monitoring") && parts.length === 3) return { page: kind, name };
   if (kind === "versions" && parts.length === 4) return { page: "version", name, version: id };
   if (kind === "findings" && parts.length === 4) return { page: "finding", name, id };
   if (kind === "decisions") return { page: "decision", name, wanted: parts.slice(3).join("/") };
@@ -33,7 +33,8 @@ export function documentsOf(route: Route): string[] {
     case "deployment":
       return [`deployment/${route.name}`, `series/${route.name}`];
     case "timeline":
-      return [`timeline/${route.name}`];
+    case "monitoring":
+      return [`${route.page}/${route.name}`];
     case "version":
       return [`version/${route.name}/${route.version}`];
     case "finding":
@@ -62,6 +63,8 @@ export function titleOf(route: Route): string {
       return `A finding of ${about} · Headrace`;
     case "timeline":
       return `Timeline of ${about} · Headrace`;
+    case "monitoring":
+      return `Monitoring of ${about} · Headrace`;
     case "decision":
       return `Decisions of ${about} · Headrace`;
     case "record":
@@ -77,6 +80,7 @@ const part = encodeURIComponent;
 export const href = {
   deployment: (name: string): string => `/deployments/${part(name)}`,
   timeline: (name: string): string => `/deployments/${part(name)}/timeline`,
+  monitoring: (name: string): string => `/deployments/${part(name)}/monitoring`,
   version: (name: string, version: number | string): string => `/deployments/${part(name)}/versions/${version}`,
   decision: (name: string, wanted = ""): string => `/deployments/${part(name)}/decisions${wanted && `/${part(wanted)}`}`,
   /** `place` is `topic/partition/offset`. */

@@ -6,6 +6,7 @@
 | `deployment/NAME`     | control, measurements, health  |
 | `series/NAME`         | control, measurements, health  |
 | `timeline/NAME`       | control, measurements          |
+| `monitoring/NAME`     | control, measurements          |
 | `version/NAME/NUMBER` | control                        |
 | `finding/NAME/ID`     | control, measurements          |
 | `alerts`              | control                        |
@@ -20,7 +21,17 @@ from typing import Any
 
 import msgspec
 
-from headrace_console.core import alerts, deployments, features, findings, series, services, timelines, versions
+from headrace_console.core import (
+    alerts,
+    deployments,
+    features,
+    findings,
+    monitoring,
+    series,
+    services,
+    timelines,
+    versions,
+)
 from headrace_console.core.documents import TrafficPoint
 from headrace_console.core.world import ANYTHING, World
 
@@ -32,6 +43,7 @@ _KINDS = {
     "deployment": (CONTROL, MEASUREMENTS, HEALTH),
     "series": (CONTROL, MEASUREMENTS, HEALTH),
     "timeline": (CONTROL, MEASUREMENTS),
+    "monitoring": (CONTROL, MEASUREMENTS),
     "version": (CONTROL,),
     "finding": (CONTROL, MEASUREMENTS),
     "alerts": (CONTROL,),
@@ -39,7 +51,7 @@ _KINDS = {
     "features": (CONTROL, MEASUREMENTS, HEALTH),
     "services": (HEALTH,),
 }
-_PARTS = {"deployment": 1, "series": 1, "timeline": 1, "version": 2, "finding": 2}
+_PARTS = {"deployment": 1, "series": 1, "timeline": 1, "monitoring": 1, "version": 2, "finding": 2}
 # How old a document may become although nothing that it rests on was reported as changed: time passes.
 _AGES_S = {"now": 1.0, "services": 1.0, "alerts": 5.0, "deployment": 5.0, "features": 5.0, "series": 60.0}
 # What is about everything is made at most so often, however often it changes.
@@ -75,7 +87,7 @@ class Key:
         match self.kind:
             case "deployment":
                 return f"deployment/{name}", f"windows/{name}", f"traffic/{name}"
-            case "series":
+            case "series" | "monitoring":
                 return f"deployment/{name}", f"windows/{name}"
             case "timeline":
                 return f"timeline/{name}", "projects"
@@ -147,6 +159,8 @@ def _made(world: World, key: Key, now_s: float, traffic: Mapping[int, TrafficPoi
             return series.document(world, key.name, traffic)
         case "timeline":
             return timelines.document(world, key.name)
+        case "monitoring":
+            return monitoring.document(world, key.name)
         case "version":
             return _version(world, key)
         case "finding":
@@ -176,7 +190,7 @@ def _finding(world: World, key: Key) -> msgspec.Struct | None:
         return None
     seen = world.windows.of(key.name)
     episode = timelines.episode_with(world, key.name, key.which)
-    return findings.finding_of(found, seen.newest if seen is not None else None, episode)
+    return findings.finding_of(found, seen.newest if seen is not None else None, episode, world.namespace)
 
 
 def _why_none(key: Key) -> str:

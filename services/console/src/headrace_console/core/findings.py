@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
+import msgspec
+
+from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved, WindowClosed
 from headrace.hosting.alerts import alarm_name, runbook_of
 from headrace_console.core.documents import Finding, FindingRow
 from headrace_console.core.links import finding_link
+from headrace_console.core.places import base_place
 from headrace_console.core.seen import Seen
 
 KEPT = 200
@@ -72,8 +75,8 @@ def row_of(found: Found) -> FindingRow:
     )
 
 
-def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> Finding:
-    """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline."""
+def finding_of(found: Found, window: WindowClosed | None, episode: str = "", namespace: str = "") -> Finding:
+    """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline; `namespace`: of topics."""
     opened = found.opened
     alarm = alarm_name(opened.kind, opened.about)
     return Finding(
@@ -89,7 +92,15 @@ def finding_of(found: Found, window: WindowClosed | None, episode: str = "") -> 
         _values(found, window),
         episode,
         runbook_of(alarm) if alarm else "",
+        opened.severity,
+        _evidence(opened.evidence, namespace),
     )
+
+
+def _evidence(evidence: FindingEvidence | None, namespace: str) -> FindingEvidence | None:
+    if evidence is None or not evidence.first_place:
+        return evidence
+    return msgspec.structs.replace(evidence, first_place=base_place(evidence.first_place, namespace))
 
 
 def _values(found: Found, window: WindowClosed | None) -> dict[str, float | None]:

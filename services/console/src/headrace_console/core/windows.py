@@ -58,7 +58,7 @@ class Windows:
 
     def take(self, window: WindowClosed) -> None:
         """Take a closed window."""
-        bare = msgspec.structs.replace(window, sources=())
+        bare = msgspec.structs.replace(window, sources=(), charts=(), columns=(), estimates=())
         found = self._of.get(window.deployment)
         if found is None:
             found = self._of[window.deployment] = Kept(bare)

@@ -10,6 +10,7 @@ key                      | document
 `deployment/NAME`        | `Deployment`
 `series/NAME`            | `Series`: the charts of a deployment
 `timeline/NAME`          | `Timeline`
+`monitoring/NAME`        | `Monitoring`: charts, estimates, columns and the ledger of pages
 `version/NAME/NUMBER`    | `Version`
 `finding/NAME/ID`        | `Finding`
 `alerts`                 | `Alerts`
@@ -35,6 +36,13 @@ from headrace_console.core.documents.deployment import (
     RouteShare,
     VersionRow,
 )
+from headrace_console.core.documents.monitoring import (
+    ChartSeen,
+    ColumnRow,
+    EstimateSeen,
+    MonitoredWindow,
+    Monitoring,
+)
 from headrace_console.core.documents.now import DeploymentRow, Need, Now, Quality, RolloutBrief
 from headrace_console.core.documents.operating import (
     AlertRow,
@@ -56,10 +64,10 @@ from headrace_console.core.documents.version import Column, Finding, GateRow, Ve
 from headrace_console.core.documents.words import ActName, Clock, Mark, Role
 
 Document = (
-    Now | Deployment | Series | Timeline | Version | Finding | Alerts | DeadLetters | Features | Services
+    Now | Deployment | Series | Timeline | Monitoring | Version | Finding | Alerts | DeadLetters | Features | Services
 )  # fmt: skip
 ALL: tuple[type[msgspec.Struct], ...] = (
-    Now, Deployment, Series, Timeline, Version, Finding, Alerts, DeadLetters, Features, Services,
+    Now, Deployment, Series, Timeline, Monitoring, Version, Finding, Alerts, DeadLetters, Features, Services,
     Found, RecordView, DecisionView, Act, ActDone, Me,
 )  # fmt: skip
 
@@ -70,8 +78,10 @@ __all__ = [
     "ActName",
     "AlertRow",
     "Alerts",
+    "ChartSeen",
     "Clock",
     "Column",
+    "ColumnRow",
     "DeadLetterRow",
     "DeadLetters",
     "DecisionView",
@@ -80,6 +90,7 @@ __all__ = [
     "Document",
     "Edge",
     "Episode",
+    "EstimateSeen",
     "EvidenceRow",
     "Features",
     "Finding",
@@ -88,6 +99,8 @@ __all__ = [
     "GateRow",
     "Mark",
     "Me",
+    "MonitoredWindow",
+    "Monitoring",
     "Need",
     "Now",
     "Offer",

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.events.monitor import FindingEvidence
 from headrace_console.core.documents.acting import Offer
 from headrace_console.core.documents.deployment import FindingRow, VersionRow
 
@@ -48,7 +49,9 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A finding: what moved, since when, what was done."""
+    """A finding: what moved, since when, what was done. `evidence`: what it rests on, with places as links need them; None
+    in records from before it was recorded.
+    """
 
     row: FindingRow
     deployment: str
@@ -62,3 +65,5 @@ class Finding(msgspec.Struct, frozen=True):
     values: dict[str, float | None] = {}
     episode: str = ""
     runbook: str = ""
+    severity: str = "warning"
+    evidence: FindingEvidence | None = None

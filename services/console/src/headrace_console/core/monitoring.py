@@ -1,0 +1,38 @@
+"""How a deployment is monitored, as a document: see `documents.monitoring`."""
+
+from headrace.evidence.steps import words
+from headrace_console.core import series
+from headrace_console.core.documents import Monitoring
+from headrace_console.core.monitored import Held
+from headrace_console.core.world import World
+
+# So many charts are sent to a page; the others are counted.
+CHARTS_SHOWN = 12
+# The order of charts; those of segments come after all of these.
+_ORDER = ("base_rate", "mean", "ranking", "rank", "calibration", "slope", "scale", "level")
+
+
+def document(world: World, name: str) -> Monitoring | None:
+    """The document `monitoring/NAME`; None where nothing is known of the deployment."""
+    definition, held = world.definition(name), world.monitored.of(name) or Held()
+    if definition is None and not held.windows and held.ledger is None:
+        return None
+    points = held.points()
+    charts = sorted({key for point in points.values() for key in point.charts}, key=_place)
+    detectors = [] if definition is None else definition.monitoring
+    return Monitoring(
+        tuple(charts[:CHARTS_SHOWN]),
+        tuple(dict.fromkeys(metric for point in points.values() for metric in point.estimates)),
+        {f"{to_s:.0f}": point for to_s, point in points.items()},
+        {row.column: row for row in held.columns},
+        held.columns_to_s,
+        held.ledger,
+        series.marks_of(world, name),
+        tuple(f"{words(one.detector)} of {words(one.figure)}" for one in detectors),
+        max(len(charts) - CHARTS_SHOWN, 0),
+    )
+
+
+def _place(key: str) -> tuple[bool, int, str]:
+    chart, _, segment = key.partition("@")
+    return bool(segment), _ORDER.index(chart) if chart in _ORDER else len(_ORDER), key
