@@ -305,7 +305,8 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
 
     `time_limit_s`: the limit of one model call. `degrade_when`: the share of view features that may be missing or stale
     before a request is answered by a step that needs none; None for any share. `step_down_after`: a version that does
-    worse than the prior in so many windows in a row is passed over; None for never. `metrics`: further ones of closed
+    worse than the prior in so many windows in a row is passed over; None for never. `efficacy_s`: for how long after a
+    switch the new version is compared with the one before it; None for never. `metrics`: further ones of closed
     windows: names of `headrace.stats.metric_names`, or `module:function` of the user's code. `slices`: columns by whose
     values they are computed too. `charts`: None for no charts.
     """
@@ -334,6 +335,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     owner: str = ""
     intended_use: str = ""
     step_down_after: int | None = 3
+    efficacy_s: float | None = 1_209_600.0
     metrics: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     charts: ChartsDefinition | None = None

@@ -3,8 +3,10 @@
 import msgspec
 
 from headrace.events.charts import ChartPoint, ChartsMemory, ColumnSeen, Estimated
+from headrace.events.efficacy import EfficacyKept, Paired
 from headrace.events.estimation import EstimationState
 from headrace.events.registry import RolloutStarted
+from headrace.events.training import RetrainAsk
 from headrace.events.verdicts import VerdictGiven
 
 
@@ -121,6 +123,7 @@ class WindowClosed(msgspec.Struct, frozen=True):
     charts: tuple[ChartPoint, ...] = ()
     columns: tuple[ColumnSeen, ...] = ()
     estimates: tuple[Estimated, ...] = ()
+    pairs: tuple[Paired, ...] = ()
 
 
 class WindowEstimated(msgspec.Struct, frozen=True):
@@ -248,39 +251,6 @@ class FindingResolved(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-class RetrainAsk(msgspec.Struct, frozen=True):
-    """A pending demand for a retrain, and its history. `key`: of a finding, or `first`, `follow_up`, `schedule`,
-    `new_rows` or `run` (a run that nothing declared waits for).
-
-    `asked`: how often it was requested. `request_id`: the request that has no end yet, None for none. `run`: the run
-    that accepted it. `not_before_s`, `needs_labelled`: the instant of the deployment's clock and the number of labelled
-    rows before which it is not requested again. `champion`: the champion at the last request. `tried`: the last run
-    made a version. `windows`: how many have closed since then. `unhelpful`: runs in a row that did not bring the figure
-    back. `rows`: labelled rows beyond the change that the last run had. `rows_at`: how many labelled rows there were in
-    all by then. `wanted`: how many rows a run waits for. `asked_at`: how many labelled rows there were at the last
-    request, which are those a run can use. `asked_s`: the clock of the last request. A schedule counts from `asked_s`,
-    new rows count from `rows_at`.
-    """
-
-    key: str
-    finding: str | None = None
-    changed_at_s: float | None = None
-    asked: int = 0
-    request_id: str | None = None
-    run: str | None = None
-    not_before_s: float = -1e18
-    needs_labelled: int = 0
-    champion: int | None = None
-    tried: bool = False
-    windows: int = 0
-    unhelpful: int = 0
-    rows: int = 0
-    rows_at: int = 0
-    wanted: int = 0
-    asked_at: int = 0
-    asked_s: float | None = None
-
-
 class PartsSeen(msgspec.Struct, frozen=True):
     """What the loss of a version usually is in the parts of the requests that one column makes.
 
@@ -338,6 +308,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
     scores, and labels per class. `usual`: what explains findings. `estimation`: what estimates are made from. `charts`:
     what the charts have seen. `inputs_to_s`: what ended by then was judged for its inputs, None before the first.
+    `efficacy`: of the newest switch.
     """
 
     deployment: str
@@ -360,6 +331,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     estimation: EstimationState | None = None
     inputs_to_s: float | None = None
     charts: ChartsMemory | None = None
+    efficacy: EfficacyKept | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -105,3 +105,36 @@ class TrainingFinished(msgspec.Struct, frozen=True):
     rows_after_change: int = 0
     rows_wanted: int = 0
     is_released: bool = True
+
+
+class RetrainAsk(msgspec.Struct, frozen=True):
+    """A pending demand for a retrain, and its history. `key`: of a finding, or `first`, `follow_up`, `schedule`,
+    `new_rows` or `run` (a run that nothing declared waits for).
+
+    `asked`: how often it was requested. `request_id`: the request that has no end yet, None for none. `run`: the run
+    that accepted it. `not_before_s`, `needs_labelled`: the instant of the deployment's clock and the number of labelled
+    rows before which it is not requested again. `champion`: the champion at the last request. `tried`: the last run
+    made a version. `windows`: how many have closed since then. `unhelpful`: runs in a row that did not bring the figure
+    back. `rows`: labelled rows beyond the change that the last run had. `rows_at`: how many labelled rows there were in
+    all by then. `wanted`: how many rows a run waits for. `asked_at`: how many labelled rows there were at the last
+    request, which are those a run can use. `asked_s`: the clock of the last request. A schedule counts from `asked_s`,
+    new rows count from `rows_at`.
+    """
+
+    key: str
+    finding: str | None = None
+    changed_at_s: float | None = None
+    asked: int = 0
+    request_id: str | None = None
+    run: str | None = None
+    not_before_s: float = -1e18
+    needs_labelled: int = 0
+    champion: int | None = None
+    tried: bool = False
+    windows: int = 0
+    unhelpful: int = 0
+    rows: int = 0
+    rows_at: int = 0
+    wanted: int = 0
+    asked_at: int = 0
+    asked_s: float | None = None

@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.events import type_name
 from headrace.events.alerts import AlertChanged, AlertSilence
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
@@ -184,12 +185,25 @@ def sentence(event: Any) -> str:
     return ""
 
 
+def _efficacy(event: EfficacyReported) -> str:
+    """What a switch brought, in words."""
+    is_known = event.low is not None and event.high is not None
+    bounds = f" ({event.low:+.4f} to {event.high:+.4f})" if is_known else ", without bounds yet"
+    over = f"over {event.days} day{'s' * (event.days != 1)} and {event.requests:,} requests"
+    until = "" if event.is_final else ", so far"
+    return (
+        f"version {event.version} gains {event.gain:+.4f} per request on version {event.previous}{bounds} {over}{until}"
+    )
+
+
 def _of_monitor(event: Any) -> str:
     match event:
         case FindingOpened():
             return f"finding ({words(event.kind)}): {event.summary}"
         case FindingResolved():
             return f"finding resolved ({words(event.kind)}): {event.reason}"
+        case EfficacyReported():
+            return _efficacy(event)
         case AlertChanged(status="firing", silence=AlertSilence(by=by, reason=reason)):
             return f"alert {event.labels.get('alertname', '')} fires, silenced by {by} ({reason}): {event.annotations.get('summary', '')}"
         case AlertChanged(status="firing"):

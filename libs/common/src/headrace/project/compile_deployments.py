@@ -53,6 +53,7 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         owner=found.owner,
         intended_use=found.intended_use,
         step_down_after=found.step_down_after,
+        efficacy_s=None if found.efficacy is None else seconds(found.efficacy),
         metrics=tuple(metric if isinstance(metric, str) else reference_of(metric) for metric in found.metrics),
         slices=tuple(found.slices),
         charts=compile_charts(found),

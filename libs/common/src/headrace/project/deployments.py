@@ -282,6 +282,8 @@ class Deployment:
     - `degrade_when`: the share of view features that may be missing or stale. A request with more is answered by the
       baseline. None: it is answered, and marked.
     - `owner`, `intended_use`: texts for model cards.
+    - `efficacy`: for so much event time after each switch of the champion it is compared with the one before it, on the
+      same requests, where that one scores along (`shadow_previous`). None: never.
     - `step_down_after`: when a version does worse than the `prior(...)` of the fallback chain in so many windows in a
       row, requests pass over it until it does better again. None: never.
     - `metrics`: further metrics of closed windows, per version and role: names such as `"average_precision"` (a scorer
@@ -313,5 +315,6 @@ class Deployment:
     owner: str = ""
     intended_use: str = ""
     step_down_after: int | None = 3
+    efficacy: str | float | None = "14d"
     metrics: Sequence[str | Callable[..., Any]] = ()
     slices: Sequence[str] = ()

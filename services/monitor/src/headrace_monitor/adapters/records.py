@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported, FindingOpened, FindingResolved, MonitorState, WindowEstimated
 from headrace.events.training import RetrainRequested
 from headrace.instants import EARLIEST_S, LATEST_S
@@ -55,6 +56,9 @@ class Records:
                 return self._figures(fact, derived_id(fact.deployment, fact.from_s, "estimated"), fact.to_s)
             case BudgetReported():
                 return self._figures(fact, derived_id(fact.deployment, "budget", fact.at_s, fact.total), fact.at_s)
+            case EfficacyReported():
+                ident = derived_id(fact.deployment, "efficacy", fact.version, fact.previous, fact.at_s, fact.is_final)
+                return self._figures(fact, ident, fact.at_s)
             case FindingOpened():
                 return self._caused("monitor.findings", fact, cause, f"{fact.finding}-opened", fact.at_s)
             case FindingResolved():
@@ -77,7 +81,9 @@ class Records:
             case RolloutRemembered():
                 return self._memory(fact)
 
-    def _figures(self, fact: WindowEstimated | BudgetReported, ident: str, at_s: float) -> tuple[Envelope, Out]:
+    def _figures(
+        self, fact: WindowEstimated | BudgetReported | EfficacyReported, ident: str, at_s: float
+    ) -> tuple[Envelope, Out]:
         envelope = self._envelope(ident, min(max(at_s, EARLIEST_S), LATEST_S), fact.deployment)
         return envelope, out(self._name("monitor.windows"), fact.deployment, fact, envelope)
 

@@ -19,6 +19,7 @@ from headrace.events.verdicts import PASS, UNMEASURED
 from headrace.features.events import EventTable
 from headrace.features.parity import parity
 from headrace.stats.figures import least_labelled
+from headrace_monitor.core.efficacy import pairs_of
 from headrace_monitor.core.facts import WindowReported
 from headrace_monitor.core.measures import Custom, with_metrics
 from headrace_monitor.core.profiles import profile_sources
@@ -104,8 +105,7 @@ def evaluate(
 
     `late`: requests and outcomes, see `WindowClosed`. `custom`: what the project's own metrics are, see `measures`.
     """
-    deployment, rows = inputs.deployment, inputs.rows
-    to_s = from_s + deployment.evaluation_window_s
+    deployment, rows, to_s = inputs.deployment, inputs.rows, from_s + inputs.deployment.evaluation_window_s
     labelled = int((~np.isnan(rows.labels)).sum())
     figures = figures_of(deployment.label, rows, inputs.scored, prior_of(deployment))
     skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, comparable_of(inputs))
@@ -136,6 +136,7 @@ def evaluate(
         mean_label=figures.mean_label,
         unmeasured=figures.unmeasured or lacking,
         columns=inputs.seen,
+        pairs=pairs_of(deployment.label, inputs.scored),
     )
 
 

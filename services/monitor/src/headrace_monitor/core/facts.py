@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import (
     BudgetReported,
     FindingOpened,
@@ -82,13 +83,14 @@ class InstantRefused:
     topic: str
 
 
-FindingFact = FindingOpened | FindingResolved | RetrainRequested | GaveUp | Concern | BudgetReported
+FindingFact = FindingOpened | FindingResolved | RetrainRequested | GaveUp | Concern | BudgetReported | EfficacyReported
 RolloutFact = VerdictReached | RolloutRemembered | MonitoringFailed
 # What becomes a record on the log.
 Published = (
     WindowReported
     | WindowEstimated
     | BudgetReported
+    | EfficacyReported
     | FindingOpened
     | FindingResolved
     | RetrainRequested

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from headrace.events.charts import ChartsMemory
 from headrace.events.definition import DeploymentDefinition, DriftDefinition
+from headrace.events.efficacy import EfficacyKept
 from headrace.events.monitor import (
     FindingOpened,
     FindingResolved,
@@ -21,7 +22,7 @@ from headrace.events.monitor import (
 )
 from headrace.events.verdicts import PASS
 from headrace.step import Step
-from headrace_monitor.core import charts, drift, missing_labels, retrain_requests, skew, worse_than_prior
+from headrace_monitor.core import charts, drift, efficacy, missing_labels, retrain_requests, skew, worse_than_prior
 from headrace_monitor.core import estimation as estimates
 from headrace_monitor.core.budget import reported, with_page
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge, source_finding
@@ -47,7 +48,7 @@ class Findings:
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
     `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`. `estimation`: what estimates before labels are made from.
-    `charts`: what the charts have seen.
+    `charts`: what the charts have seen. `efficacy`: of the newest switch.
     """
 
     deployment: DeploymentDefinition
@@ -65,6 +66,7 @@ class Findings:
     usual: Usual | None = None
     estimation: Estimation = field(default_factory=Estimation)
     charts: ChartsMemory = field(default_factory=ChartsMemory)
+    efficacy: EfficacyKept | None = None
 
     @property
     def standing(self) -> Standing:
@@ -103,22 +105,24 @@ def on_window(findings: Findings, window: WindowClosed, served: int | None, cloc
     step: FindingStep = Step(findings)
     for judged in (_on_sources, _on_skew, _on_labels, _on_charts, _on_losses, _on_priors, _on_ledger):
         step = _then(step, judged, window, served)
-    return _then(step, _with_requests, served)
+    return _then(_then(step, _with_efficacy, window), _with_requests, served)
 
 
 def on_champion(findings: Findings, version: int) -> FindingStep:
     """Another version is champion: the detectors begin anew, and what is open stays open until its figure is back."""
     if version == findings.champion:
         return Step(findings)
+    switched = efficacy.on_switch(findings.deployment.name, findings.efficacy, version, findings.champion)
     after = replace(
         findings,
         champion=version,
+        efficacy=switched.state,
         requests=retrain_requests.end(findings.requests, FIRST),
         detectors=tuple(detector.restarted(version) for detector in findings.detectors),
         charts=charts.restarted(findings.charts, version),
     )
     worse = [found for key, found in findings.open.items() if key.startswith(worse_than_prior.KIND)]
-    return Step(after, tuple(Concern(found, found.version == version) for found in worse))
+    return Step(after, (*switched.facts, *(Concern(found, found.version == version) for found in worse)))
 
 
 def on_training(findings: Findings, fact: TrainingFact) -> FindingStep:
@@ -294,8 +298,15 @@ def _is_scored(champion: int | None, key: str, window: WindowClosed) -> bool:
     return version == champion or any(quality.version == version for quality in window.qualities)
 
 
+def _with_efficacy(findings: Findings, window: WindowClosed) -> FindingStep:
+    about, kept = findings.deployment, findings.efficacy
+    step = efficacy.on_window(about.name, about.efficacy_s, kept, window.pairs, window.from_s, window.to_s)
+    return Step(replace(findings, efficacy=step.state), step.facts)
+
+
 def _with_requests(findings: Findings, served: int | None) -> FindingStep:
-    step = retrain_requests.on_window(findings.requests, served, findings.standing)
+    gained = efficacy.has_gained(findings.efficacy)
+    step = retrain_requests.on_window(findings.requests, served, findings.standing, has_gained=gained)
     return Step(replace(findings, requests=step.state), step.facts)
 
 
@@ -351,6 +362,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         usual=findings.usual,
         estimation=estimates.state_of(findings.estimation),
         charts=findings.charts,
+        efficacy=findings.efficacy,
     )
 
 
@@ -377,17 +389,9 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.usual,
         estimates.restored(memory.estimation),
         memory.charts or ChartsMemory(memory.champion),
+        memory.efficacy,
     )
-    return replace(found, requests=_all_asking(found))
-
-
-def _all_asking(findings: Findings) -> RetrainRequests:
-    """Findings that opened before requests were kept, or before retraining was declared, ask from now on."""
-    requests = findings.requests
-    for key, found in findings.open.items():
-        if key not in requests.by_key:
-            requests = retrain_requests.begin(requests, key, found)
-    return requests
+    return replace(found, requests=retrain_requests.all_asking(found.requests, found.open))
 
 
 def _part(numbers: dict[str, float], detector: int) -> dict[str, float]:

@@ -9,7 +9,8 @@
 |          |                              | failed: unhelpful, ready in `AGAIN_WINDOWS`                                               |
 |          |                              | registered: tried                                                                         |
 | tried    | a version came of it         | the figure is back: the finding is resolved, and all of this is forgotten                 |
-|          |                              | not back in `JUDGED_WINDOWS` of its windows, or never champion: unhelpful, ready          |
+|          |                              | not back in `JUDGED_WINDOWS` of its windows: ready, and unhelpful unless a gain is shown  |
+|          |                              | never champion: unhelpful, ready                                                          |
 | given up | so many were unhelpful       | the finding is resolved                                                                   |
 
 A reason that follows a change up asks when the rows beyond the change have grown by half since the last run, until that run
@@ -28,8 +29,7 @@ from msgspec.structs import replace
 
 from headrace import cron
 from headrace.events.definition import RetrainingDefinition
-from headrace.events.monitor import RetrainAsk
-from headrace.events.training import RetrainAccepted, RetrainCoalesced, RetrainRefused, TrainingFinished
+from headrace.events.training import RetrainAccepted, RetrainAsk, RetrainCoalesced, RetrainRefused, TrainingFinished
 
 # Keys of the reasons that are no findings.
 FIRST, FOLLOW_UP, SCHEDULE, NEW_ROWS, RUN = "first", "follow_up", "schedule", "new_rows", "run"
@@ -118,13 +118,18 @@ def _after_rejection(over: RetrainAsk, clock_s: float, width_s: float) -> Retrai
     return replace(over, not_before_s=clock_s + AGAIN_WINDOWS * width_s)
 
 
-def after_window(ask: RetrainAsk, *, is_judged: bool) -> RetrainAsk:
-    """A window has closed in which the figure was not back. `is_judged`: the version of the last run served all of it."""
+def after_window(ask: RetrainAsk, *, is_judged: bool, has_gained: bool = False) -> RetrainAsk:
+    """A window has closed in which the figure was not back.
+
+    `is_judged`: the version of the last run served all of it. `has_gained`: it is shown to do better than the one before it, so
+    the retrain helped although the figure is not back.
+    """
     if not ask.tried:
         return ask
     windows = ask.windows + 1
     is_over = windows >= MOST_WINDOWS or (is_judged and windows >= JUDGED_WINDOWS)
-    return replace(ask, tried=False, unhelpful=ask.unhelpful + 1) if is_over else replace(ask, windows=windows)
+    unhelpful = ask.unhelpful + (not (is_judged and has_gained))
+    return replace(ask, tried=False, unhelpful=unhelpful) if is_over else replace(ask, windows=windows)
 
 
 def follow_up(finished: TrainingFinished, labelled: int) -> RetrainAsk | None:

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from headrace.events.definition import DeploymentDefinition
-from headrace.events.monitor import FindingOpened, RetrainAsk
-from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
+from headrace.events.monitor import FindingOpened
+from headrace.events.training import RetrainAccepted, RetrainAsk, RetrainRequested, TrainingFinished
 from headrace.log.envelope import derived_id, format_instant
 from headrace.stats.figures import windows_to_first
 from headrace.step import Step
@@ -107,6 +107,14 @@ def begin(requests: RetrainRequests, key: str, found: FindingOpened) -> RetrainR
     return _with(requests, RetrainAsk(key, found.finding, found.changed_at_s))
 
 
+def all_asking(requests: RetrainRequests, found: Mapping[str, FindingOpened]) -> RetrainRequests:
+    """Findings that opened before requests were kept, or before retraining was declared, ask from now on."""
+    for key, one in found.items():
+        if key not in requests.by_key:
+            requests = begin(requests, key, one)
+    return requests
+
+
 def end(requests: RetrainRequests, key: str) -> RetrainRequests:
     """The reason with that key asks no more; nothing changes when there is none. A run of it goes on as nobody's."""
     ended = requests.by_key.get(key)
@@ -133,14 +141,18 @@ def on_training(requests: RetrainRequests, fact: TrainingFact, standing: Standin
     return _moved(requests, {key: ask for key, ask in after.items() if not (key == RUN and is_over)}, standing)
 
 
-def on_window(requests: RetrainRequests, served: int | None, standing: Standing) -> RetrainStep:
+def on_window(
+    requests: RetrainRequests, served: int | None, standing: Standing, *, has_gained: bool = False
+) -> RetrainStep:
     """A window has closed in which the figures of the open findings were not back.
 
-    `served`: the version that was champion throughout the window; None when there was no such version. The facts are those of
-    `on_training`.
+    `served`: the version that was champion throughout the window; None when there was no such version. `has_gained`: it
+    is shown to do better than the one before it. The facts are those of `on_training`.
     """
     after = {
-        key: after_window(ask, is_judged=served is not None and served == standing.champion != ask.champion)
+        key: after_window(
+            ask, is_judged=served is not None and served == standing.champion != ask.champion, has_gained=has_gained
+        )
         for key, ask in requests.by_key.items()
     }
     return _moved(requests, after, standing)

@@ -43,6 +43,7 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
     yield from _fallback(what, found)
     yield from _training(what, found)
     yield from _monitoring(what, found)
+    yield from at(("efficacy",), bounds.seconds(what, "efficacy", found.efficacy_s, bounds.DAY_S, 366 * bounds.DAY_S))
     if found.step_down_after is not None:
         yield from at(("step_down_after",), bounds.count(what, "step_down_after", found.step_down_after, 1, 1000))
     for name, listed, most in (("metrics", found.metrics, 50), ("slices", found.slices, 10)):
