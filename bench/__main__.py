@@ -1,15 +1,16 @@
-"""`make bench`: every area, or ONLY=console, evidence, features, inputs, memory, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import console, evidence, features, inputs, monitor_memory, rollouts, serving, shadows
+from bench import console, estimates, evidence, features, inputs, monitor_memory, rollouts, serving, shadows
 from bench.measure import BUILD, Row
 
 AREAS = {
     "console": console.run,
+    "estimates": estimates.run,
     "evidence": evidence.run,
     "features": features.run,
     "inputs": inputs.run,

@@ -24,16 +24,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from bench.flight_rows import DEPLOYMENT, PROJECT, features_of, known_s, signature_of, table_of
 from bench.measure import ROOT, progress
-from headrace.events.definition import SourceDefinition
-from headrace.features.as_of import as_of
-from headrace.features.events import AVAILABLE, OFFSET, PARTITION, EventTable
-from headrace.features.plan import plan_view
-from headrace.features.rows import RowMaker, entities_of, pin_signature
-from headrace.project.compile import compile_project
+from headrace.features.rows import RowMaker
 from headrace.stats.trials import Traffic
-from headrace_flights.project import project
-from headrace_flights.schedule import DEPARTED, DIVERTED_KNOWN_AFTER_S, EPOCH_S, Schedule
+from headrace_flights.schedule import Schedule
 from headrace_flights.train import build
 
 Floats = NDArray[np.float64]
@@ -49,9 +44,6 @@ CUTS = {"may": 6, "jun": 7, "aug": 9}
 RARE = ("0.02", "0.005")
 LATE = "late"
 _LATE_MIN = 15
-
-PROJECT = compile_project(project)
-DEPLOYMENT = PROJECT.deployments[0]
 
 
 @dataclass(frozen=True)
@@ -99,15 +91,14 @@ def _make() -> dict[str, NDArray]:
     schedule = Schedule()
     at_s, count = schedule.asked_s, len(schedule.asked_s)
     inputs = [schedule.asked(place).inputs for place in range(count)]
-    tables = {source.name: _table(schedule, source) for source in PROJECT.sources}
-    names = [field.name for field in DEPLOYMENT.inputs if field.kind == "category"]
-    signature = pin_signature(PROJECT, DEPLOYMENT, {name: sorted({str(i[name]) for i in inputs}) for name in names})
+    tables = {source.name: table_of(schedule, source) for source in PROJECT.sources}
+    signature = signature_of(schedule)
     maker = RowMaker(DEPLOYMENT, signature)
     progress(f"folding the features of {count:,} flights, twice")
-    rows, ahead = (maker.rows(inputs, _features(inputs, at_s + later_s, tables)) for later_s in (0.0, AHEAD_S))
+    rows, ahead = (maker.rows(inputs, features_of(inputs, at_s + later_s, tables)) for later_s in (0.0, AHEAD_S))
     labels, tested = _labels(schedule), at_s >= _instant(FIRST)
     order = np.flatnonzero(tested)[np.argsort(at_s[tested], kind="stable")]
-    found = {"at_s": at_s[order], "lag_s": (_known_s(schedule) - at_s)[order]}
+    found = {"at_s": at_s[order], "lag_s": (known_s(schedule) - at_s)[order]}
     found |= {f"label:{name}": values[order].astype(np.int8) for name, values in labels.items()}
     for name, is_ahead, truth, chosen in _fits(at_s, labels):
         progress(f"fitting {name}")
@@ -158,62 +149,3 @@ def _labels(schedule: Schedule) -> dict[str, Floats]:
     known_min = np.nan_to_num(delay_min, nan=-1.0)
     rare = {share: (known_min > np.quantile(known_min, 1 - float(share))).astype(float) for share in RARE}
     return {LATE: (np.isnan(delay_min) | (delay_min > _LATE_MIN)).astype(float), **rare}
-
-
-def _known_s(schedule: Schedule) -> Floats:
-    """When each flight's label is known, as the example's pipelines tell it."""
-    at_s, places, kinds = schedule.movements
-    known_s = np.full(len(schedule.departs_s), np.nan)
-    tells = kinds != DEPARTED
-    known_s[places[tells]] = at_s[tells]
-    return known_s
-
-
-def _features(inputs: list[dict], at_s: Floats, tables: dict[str, EventTable]) -> Floats:
-    entities = [entities_of(DEPLOYMENT, row) for row in inputs]
-    parts = []
-    for binding in DEPLOYMENT.features:
-        plan = plan_view(PROJECT, binding.view)
-        keys = [row[binding.view] for row in entities]
-        parts.append(as_of(plan, tables[plan.view.source], keys, at_s, DEPLOYMENT.feature_delay_s).values)
-    return np.hstack(parts)
-
-
-def _table(schedule: Schedule, source: SourceDefinition) -> EventTable:
-    """The source's events as the example's pipelines make them, as columns at once."""
-    columns = _weather(schedule) if source.name == "weather" else _flown(schedule, source.name)
-    wanted = {field.name for field in source.fields}
-    columns = {name: values for name, values in columns.items() if name in wanted or name == AVAILABLE}
-    count = len(columns[AVAILABLE])
-    places = {PARTITION: np.zeros(count, dtype=np.int64), OFFSET: np.arange(count)}
-    return EventTable(source, {**columns, **places})
-
-
-def _flown(schedule: Schedule, source: str) -> dict[str, NDArray]:
-    flights = schedule.flights
-    departs_s, block_s = schedule.departs_s, flights["block_min"].to_numpy() * 60.0
-    left_min = flights["departure_delay_min"].to_numpy().astype(float)
-    came_min = flights["arrival_delay_min"].to_numpy().astype(float)
-    texts = {
-        name: flights[name].cast(str).to_numpy().astype(object) for name in ("carrier", "origin", "dest", "tail")
-    } | {"flight_id": np.array(schedule.flight_ids, dtype=object)}
-    cancelled = np.isnan(left_min)
-    if source == "departures":
-        at_s, kept = departs_s + np.nan_to_num(left_min) * 60, np.ones(len(departs_s), dtype=bool)
-        own = {"departed_at": at_s, "cancelled": cancelled.astype(object), "delay_min": left_min}
-    else:
-        landed_s = departs_s + block_s + came_min * 60
-        at_s, kept = np.where(np.isnan(came_min), departs_s + block_s + DIVERTED_KNOWN_AFTER_S, landed_s), ~cancelled
-        own = {"landed_at": at_s, "delay_min": came_min}
-    order = np.argsort(at_s, kind="stable")
-    order = order[kept[order]]
-    return {name: values[order] for name, values in {**texts, **own, AVAILABLE: at_s}.items()}
-
-
-def _weather(schedule: Schedule) -> dict[str, NDArray]:
-    frame = schedule.weather
-    columns = {
-        name: frame[name].to_numpy().astype(float) for name in frame.columns if name not in ("hour", "origin")
-    } | {"origin": frame["origin"].cast(str).to_numpy().astype(object)}
-    observed_s = EPOCH_S + frame["hour"].to_numpy() * 3600.0
-    return {**columns, "observed_at": observed_s, AVAILABLE: schedule.weather_s}
