@@ -1,11 +1,11 @@
-"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, serving, rollouts or shadows; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, serving, rollouts, shadows or streams; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import console, estimates, evidence, features, inputs, monitor_memory, rollouts, serving, shadows
+from bench import console, estimates, evidence, features, inputs, monitor_memory, retraining, rollouts, serving, shadows
 from bench.measure import BUILD, Row
 
 AREAS = {
@@ -18,6 +18,7 @@ AREAS = {
     "rollouts": rollouts.run,
     "serving": serving.run,
     "shadows": shadows.run,
+    "streams": retraining.run,
 }
 
 

@@ -33,6 +33,9 @@ def test_what_is_named_replaces_what_is_declared_and_nothing_else() -> None:
     assert (found.retraining.on, found.retraining.cooldown_s, found.retraining.unhelpful) == (("drift",), 259_200.0, 2)
     assert only({"retraining": False}).retraining is None
     assert only({"monitoring": []}).monitoring == ()
+    charts = only({"monitoring": [{"kind": "Charts", "pages": "2 per year"}]})
+    assert charts.charts is not None
+    assert only({"retraining": False}).charts is None
     found = only({"monitoring": [{"kind": "Charts", "pages": "2 per month"}]})
     assert (found.monitoring, found.charts.pages) == ((), 2.0)
     assert only({"monitoring": []}).charts is None

@@ -44,10 +44,15 @@ DEAF = policy("deaf", retrains=[], gain=GAIN | {"mean": 0.0, "low": None}, pages
 def test_a_row_has_alarms_beside_the_budget_delays_and_places() -> None:
     first, deaf, never, always = shown.rows(report(policy("mine"), DEAF))
     assert first["alarms"] == "2 (1 pages)"
-    assert first["false"] == "1 of 0.33 allowed"
+    assert first["not_planted"] == "1 of 0.33 allowed"
     assert first["found_after"] == "flip=.3 2d (drift); power=2 never"
     assert (first["gain"], first["among_random"], first["by_timing"]) == ("+0.0200 [+0.0100, +0.0300]", "87", "61")
-    assert (deaf["alarms"], deaf["false"], deaf["gain"], deaf["retrains"]) == ("2", "1", "+0.0000", "0 of 3 asked")
+    assert (deaf["alarms"], deaf["not_planted"], deaf["gain"], deaf["retrains"]) == (
+        "2",
+        "1",
+        "+0.0000",
+        "0 of 3 asked",
+    )
     assert (never["retrains"], always["gain"]) == (0, "+0.0180")
 
 
@@ -61,7 +66,7 @@ def test_curves_share_one_scale_and_mark_retrains() -> None:
 def test_the_feet_say_how_to_read_it() -> None:
     text = "\n".join(shown.feet(report(policy("mine"), DEAF)))
     assert "1,000 at random" in text
-    assert "note: 1 retrains at random gain +0.0100 in the median (+0.0000 to +0.0150 in nine of ten)" in text
+    assert "note: 1 retrain at random gain +0.0100 in the median (+0.0000 to +0.0150 in nine of ten)" in text
     assert "note: deaf did not retrain" in text
     assert text.endswith("note: one note")
 

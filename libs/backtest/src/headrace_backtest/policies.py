@@ -4,8 +4,8 @@
     monitoring = [{ kind = "PageHinkley", threshold = 1.2 }]
     retraining = { on = ["drift"], cooldown = "14d" }
 
-    [deaf]
-    monitoring = []
+    [watched]
+    retraining = false
 
 What a policy does not name stays as the project has it. `kind` is a class of `headrace.project`, the other keys are its
 arguments.
@@ -29,6 +29,8 @@ from headrace.project.compile_deployments import compile_deployment
 
 OWN = "as declared"
 KEYS = ("monitoring", "retraining")
+# What each key becomes in a definition.
+_FIELDS = {"monitoring": ("monitoring", "charts"), "retraining": ("retraining",)}
 _MOST_BYTES, _MOST_POLICIES = 100_000, 20
 _NAME_CHARS = 40
 

@@ -76,7 +76,10 @@ def rollout_s(plan: RolloutDefinition) -> float:
 
 
 class Loop:
-    """One policy over one history, from `from_s` to `to_s`. `ready_s`: from a request until its version answers."""
+    """One policy over one history, from `from_s` to `to_s`.
+
+    `ready_s`: from a request until its version answers. `look_s`: how much event time is read at once, at the most.
+    """
 
     def __init__(
         self,
@@ -86,8 +89,9 @@ class Loop:
         from_s: float,
         to_s: float,
         ready_s: float,
+        look_s: float = HOUR_S,
     ) -> None:
-        self._trainer, self._deployment, self._ready_s = trainer, deployment, ready_s
+        self._trainer, self._deployment, self._ready_s, self._look_s = trainer, deployment, ready_s, look_s
         self._history: History = trainer.history
         self._from_s, self._to_s = from_s, to_s
         course = Course.of(self._history)
@@ -106,7 +110,7 @@ class Loop:
         self._answer_from(self._from_s)
         label = self._deployment.label
         end_s = self._to_s + (0.0 if label is None else label.horizon_s) + self._deployment.evaluation_window_s
-        width_s = min(HOUR_S, self._deployment.evaluation_window_s / 4)
+        width_s = min(self._look_s, self._deployment.evaluation_window_s / 4)
         width_s = max(width_s, (end_s - self._from_s) / MOST_LOOKS)
         clock_s = self._from_s
         while clock_s < end_s:

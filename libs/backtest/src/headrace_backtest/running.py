@@ -67,7 +67,7 @@ async def back_test(place: Place, order: Order, progress: Progress) -> dict[str,
     found = await read(source, lambda share: progress(_READING * share, "reading the log"))
     to_s = min(to_s, float(found.history.at_s[-1]) + 1.0)
     trainer = Trainer(planted(found.history, plants), deployment, build)
-    start, notes = _start(trainer, found.start, order.from_s)
+    start, notes = start_of(trainer, found.start, order.from_s)
     return await _tried(order, trainer, start, policies, to_s, (*found.notes, *notes), progress)
 
 
@@ -136,7 +136,7 @@ def never_of(history: History, start: Version, yardstick: Yardstick, span: tuple
     return found
 
 
-def _start(trainer: Trainer, loaded: Version | None, from_s: float) -> tuple[Version, tuple[str, ...]]:
+def start_of(trainer: Trainer, loaded: Version | None, from_s: float) -> tuple[Version, tuple[str, ...]]:
     """The version that answers at the beginning. Raises `Misconfigured` where none can be loaded nor trained."""
     if loaded is not None:
         if loaded.registered.lineage.request_to_s > from_s:

@@ -7,7 +7,17 @@ from headrace.project.applicable.wording import duration
 from headrace_cli.replay.plot import sparkline
 from headrace_cli.terminal.render import instant
 
-COLUMNS = ("policy", "alarms", "false", "found_after", "retrains", "gain", "among_phases", "among_random", "by_timing")
+COLUMNS = (
+    "policy",
+    "alarms",
+    "not_planted",
+    "found_after",
+    "retrains",
+    "gain",
+    "among_phases",
+    "among_random",
+    "by_timing",
+)
 RETRAIN_COLUMNS = ("policy", "asked", "cause", "outcome", "answers_from", "rows", "gain")
 _WIDTH = 60
 _A_DAY_S, _AN_HOUR_S = 86_400.0, 3600.0
@@ -79,15 +89,18 @@ def feet(report: Values) -> Iterator[str]:
         f" of days]; among: the percentile of the gain among calendars that retrain as often, at each phase, and"
         f" {report['random_calendars']:,} at random; by timing: the same of its instants alone, when all train alike"
     )
-    for policy in report["policies"]:
-        if not policy["retrains"]:
-            yield f"note: {policy['name']} did not retrain, so that it lies in the middle of calendars that do not either"
-        elif (calendars := policy["calendars"])["high"] > 0:
-            yield (
-                f"note: {len(policy['retrains'])} retrains at random gain {calendars['median']:+.4f} in the median"
-                f" ({calendars['low']:+.4f} to {calendars['high']:+.4f} in nine of ten)"
-            )
+    yield from dict.fromkeys(_beside_calendars(policy) for policy in report["policies"])
     yield from (f"note: {note}" for note in report["notes"])
+
+
+def _beside_calendars(policy: Values) -> str:
+    count, calendars = len(policy["retrains"]), policy["calendars"]
+    if not count:
+        return f"note: {policy['name']} did not retrain, so that it lies in the middle of calendars that do not either"
+    return (
+        f"note: {count} retrain{'s' * (count > 1)} at random gain {calendars['median']:+.4f} in the median"
+        f" ({calendars['low']:+.4f} to {calendars['high']:+.4f} in nine of ten)"
+    )
 
 
 def gain_text(gain: Values) -> str:
@@ -107,7 +120,7 @@ def _policy_row(policy: Values) -> dict[str, Any]:
     return {
         "policy": policy["name"],
         "alarms": f"{policy['alarms']}{pages}",
-        "false": f"{policy['false_alarms']}{allowed}",
+        "not_planted": f"{policy['false_alarms']}{allowed}",
         "found_after": _delays(policy["delays"]),
         "retrains": f"{len(policy['retrains'])} of {policy['asked']} asked",
         "gain": gain_text(policy["gain"]),
