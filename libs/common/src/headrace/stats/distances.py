@@ -77,8 +77,8 @@ def chi_square(observed: ArrayLike, shares: ArrayLike, reference_rows: ArrayLike
     the same bins it is scipy's `chi2_contingency`, when the shares are those of both together and the rows infinite).
     Bins that are expected to hold fewer than 5 rows are one bin.
 
-    >>> chi_square([60, 40], [0.5, 0.5])
-    (array(4.), array(1.))
+    >>> [float(found) for found in chi_square([60, 40], [0.5, 0.5])]
+    [4.0, 1.0]
     """
     counts, parts = np.asarray(observed, np.float64), np.asarray(shares, np.float64)
     rows = counts.sum(axis=-1)
