@@ -1,11 +1,23 @@
-"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, serving, rollouts, shadows or streams; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, monitor, serving, rollouts, shadows or streams; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
 
 import msgspec
 
-from bench import console, estimates, evidence, features, inputs, monitor_memory, retraining, rollouts, serving, shadows
+from bench import (
+    console,
+    estimates,
+    evidence,
+    features,
+    inputs,
+    monitor,
+    monitor_memory,
+    retraining,
+    rollouts,
+    serving,
+    shadows,
+)
 from bench.measure import BUILD, Row
 
 AREAS = {
@@ -15,6 +27,7 @@ AREAS = {
     "features": features.run,
     "inputs": inputs.run,
     "memory": monitor_memory.run,
+    "monitor": monitor.run,
     "rollouts": rollouts.run,
     "serving": serving.run,
     "shadows": shadows.run,
