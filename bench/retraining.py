@@ -122,7 +122,10 @@ def _judged(
     matrix = composite(trainer, start, yardstick, grid_of(*span, own.evaluation_window_s, fits), span[1], ready_s)
     found = []
     for name, policy in policies.items():
-        played = asyncio.run(Loop(Trainer(history, policy, make), policy, start, *span, ready_s, LOOK_S).run())
+        # NB: the same model each time, with the reference that this policy's charts want.
+        trainer = Trainer(history, policy, make)
+        begun, _ = start_of(trainer, None, span[0])
+        played = asyncio.run(Loop(trainer, policy, begun, *span, ready_s, LOOK_S).run())
         judged = judge(name, played, never, history, yardstick, span, (), matrix)
         found.append((judged, [alarm.at_s for alarm in played.alarms]))
     return found
