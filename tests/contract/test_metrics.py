@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from tests.cases.monitor_alone import CODEC, DAY, DECISIONS, OUTCOMES, RELEASES, TOPICS, Monitor, compiled, one
 
 from headrace.clock import ManualClock
+from headrace.events.audit import AuditKept
 from headrace.events.charts import ChartPoint
 from headrace.events.inference import DecisionMade, OutcomeObserved, Score, Served
 from headrace.events.monitor import WindowClosed
@@ -175,6 +177,13 @@ async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     await monitor.tick()
     assert scraped(monitor.health)[of.CHART.name] == [({"deployment": "d", "chart": "ranking"}, 1.5)]
     assert labelled[of.PAGES_LEFT.name] == [({"deployment": "d"}, 1.0)]
+    watched = core.deployments.watched["d"]
+    watched.findings = replace(watched.findings, audit=AuditKept(0.1, 0.0, trials=20, failed=2, rolled_back=1))
+    await monitor.tick()
+    assert scraped(monitor.health)[of.AUDIT_RATE.name] == [
+        ({"deployment": "d", "outcome": "false_alarm"}, 0.1),
+        ({"deployment": "d", "outcome": "rollback"}, 0.05),
+    ]
     return [labelled, unlabelled, scraped(monitor.health)]
 
 

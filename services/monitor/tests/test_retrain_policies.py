@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from services.monitor.tests.watched import DAY, DEPLOYMENT, Watched, days, finished, watch, window
 
-from headrace.events.definition import DeploymentDefinition, RetrainingDefinition
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import ColumnProfile, FindingOpened, FindingResolved, SourceProfile
+from headrace.events.policies import RetrainingDefinition
 from headrace.events.training import RetrainAccepted, RetrainRefused, RetrainRequested, TrainingFinished
 from headrace_monitor.core.retrain_requests import request_id_of
 

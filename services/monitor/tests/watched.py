@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.events.definition import DeploymentDefinition, DriftDefinition
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import DecisionMade, FellBack, Score, Served
 from headrace.events.monitor import MonitorState, VersionQuality, WindowClosed
+from headrace.events.policies import DriftDefinition
 from headrace.events.training import RetrainAccepted, RetrainRequested, TrainingFinished
 from headrace.project import (
     Binary,

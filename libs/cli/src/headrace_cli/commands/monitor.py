@@ -74,13 +74,14 @@ def ledger(
     deployment: Annotated[str, typer.Argument(help="The deployment whose pages are counted.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The budget of pages: what was stated, what was spent and is left, and what the charts promise and were measured to give."""
+    """The budget of pages: what was stated, spent and is left, and what the charts promise; and the rates of the A/A arm."""
     from headrace_cli.evidence.ledger import lines_of, newest_ledger
 
-    found = run(lambda session: newest_ledger(session, deployment))
+    found, audit = run(lambda session: newest_ledger(session, deployment))
     if as_json:
-        return print(json.dumps(plain(found), indent=2))
-    return put(lines_of(found))
+        pages = {} if found is None else plain(found)
+        return print(json.dumps({**pages, "audit": None if audit is None else plain(audit)}, indent=2))
+    return put(lines_of(found, audit))
 
 
 async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from headrace.asking.prediction import name_of
 from headrace.events import definition as d
 from headrace.events.charts import ChartsDefinition
+from headrace.events.policies import DriftDefinition, RetrainingDefinition
 from headrace.project.applicable.late import A_RISE, ends_without_labels
 from headrace.project.applicable.rollouts import cycles
 from headrace.project.applicable.wording import KINDS, duration
@@ -115,7 +116,7 @@ def _monitoring(found: d.DeploymentDefinition) -> Iterator[Line]:
         yield "retrains", f"{on}; at most once per {pause} of event time{followed}"
 
 
-def _retrains(policy: d.RetrainingDefinition) -> Iterator[str]:
+def _retrains(policy: RetrainingDefinition) -> Iterator[str]:
     if policy.on:
         yield f"on {', '.join(policy.on)}"
     if policy.every_s:
@@ -126,7 +127,7 @@ def _retrains(policy: d.RetrainingDefinition) -> Iterator[str]:
         yield f"after {policy.after_rows:,} new labelled rows"
 
 
-def _detector(test: d.DriftDefinition) -> str:
+def _detector(test: DriftDefinition) -> str:
     first = duration(test.min_windows * test.evaluation_window_s)
     if test.detector == "adwin":
         return f"{test.figure} per window by ADWIN: an alarm is possible {test.min_windows} windows ({first}) into a version"

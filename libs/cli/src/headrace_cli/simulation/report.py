@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headrace.project.applicable.wording import duration
+from headrace.stats.shares import Share
 from headrace_cli.simulation.recorded import Recorded
-from headrace_cli.simulation.shares import Share
 from headrace_cli.simulation.simulating import ENOUGH_CYCLES, Row, Simulated
 from headrace_cli.terminal.render import finite
 

@@ -29,10 +29,10 @@ from headrace.project.labels import NUMBER
 from headrace.stats import variants
 from headrace.stats.planning import LEAST_CYCLES, Judging, Record, judged, labels_to_fail, labels_to_pass
 from headrace.stats.scores import LEAST_PAIRS, differences
+from headrace.stats.shares import Share, share_of
 from headrace.stats.trials import Table, Trials, draw_cycles
 from headrace_cli.simulation.recorded import Recorded, scaled
 from headrace_cli.simulation.sample import Sample, sample_of
-from headrace_cli.simulation.shares import Share, share_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

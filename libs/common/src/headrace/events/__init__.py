@@ -27,6 +27,7 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
     """All event types by `ce_type`. The imports are local because the modules import this package."""
     from headrace.events import (
         alerts,
+        audit,
         efficacy,
         failures,
         features,
@@ -39,7 +40,20 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
         verdicts,
     )
 
-    nouns = (alerts, efficacy, failures, features, inference, monitor, ops, project, registry, training, verdicts)
+    nouns = (
+        alerts,
+        audit,
+        efficacy,
+        failures,
+        features,
+        inference,
+        monitor,
+        ops,
+        project,
+        registry,
+        training,
+        verdicts,
+    )
     return {type_name(found): found for noun in nouns for found in _structs(noun)}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.events.charts import ChartsDefinition
+from headrace.events.policies import DriftDefinition, RetrainingDefinition
 
 
 class FieldSpec(msgspec.Struct, frozen=True):
@@ -178,39 +179,6 @@ class TrainingDefinition(msgspec.Struct, frozen=True):
     min_rows_after_change: int | None = None
 
 
-class DriftDefinition(msgspec.Struct, frozen=True):
-    """A drift detector on a figure of closed evaluation windows.
-
-    `detector`: `page_hinkley`, `loss_change` or `adwin`. `figure`: for instance `log_loss`. `evaluation_window_s`: the
-    width of a window. For `loss_change`, `delta` is the least rise as a share of the loss, and `min_windows` is how many
-    windows come before the first comparison. For `adwin`, `delta` is its confidence, and `threshold` is not used.
-    """
-
-    detector: str
-    figure: str
-    evaluation_window_s: float
-    delta: float
-    threshold: float
-    min_windows: int
-
-
-class RetrainingDefinition(msgspec.Struct, frozen=True):
-    """When to retrain. `on`: the kinds of findings that request a retrain.
-
-    `cooldown_s`: event time from a run that made a version to the next run. `unhelpful`: after so many runs in a row
-    that did not bring the figure back, a finding requests no more. `every_s`: event time from the newest version to the
-    next request, None for never. `cron`: requests at the instants of this expression in UTC, "" for none. `after_rows`:
-    labelled rows from the newest version to the next request, None for never.
-    """
-
-    on: tuple[str, ...]
-    cooldown_s: float
-    unhelpful: int = 3
-    every_s: float | None = None
-    cron: str = ""
-    after_rows: int | None = None
-
-
 class GuardrailDefinition(msgspec.Struct, frozen=True):
     """A limit on a version under rollout that needs no label. The version is compared with the control in the same
     blocks.
@@ -308,7 +276,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     worse than the prior in so many windows in a row is passed over; None for never. `efficacy_s`: for how long after a
     switch the new version is compared with the one before it; None for never. `metrics`: further ones of closed
     windows: names of `headrace.stats.metric_names`, or `module:function` of the user's code. `slices`: columns by whose
-    values they are computed too. `charts`: None for no charts.
+    values they are computed too. `charts`: None for no charts. `audit_share`: of the units that are the A/A arm, 0 for none.
     """
 
     name: str
@@ -339,6 +307,7 @@ class DeploymentDefinition(msgspec.Struct, frozen=True):
     metrics: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     charts: ChartsDefinition | None = None
+    audit_share: float = 0.0
 
 
 class ReferenceDefinition(msgspec.Struct, frozen=True):

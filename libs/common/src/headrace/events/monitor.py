@@ -2,6 +2,7 @@
 
 import msgspec
 
+from headrace.events.audit import AuditKept
 from headrace.events.charts import ChartPoint, ChartsMemory, ColumnSeen, Estimated
 from headrace.events.efficacy import EfficacyKept, Paired
 from headrace.events.estimation import EstimationState
@@ -308,7 +309,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
     scores, and labels per class. `usual`: what explains findings. `estimation`: what estimates are made from. `charts`:
     what the charts have seen. `inputs_to_s`: what ended by then was judged for its inputs, None before the first.
-    `efficacy`: of the newest switch.
+    `efficacy`: of the newest switch. `audit`: of the A/A arm.
     """
 
     deployment: str
@@ -332,6 +333,7 @@ class MonitorState(msgspec.Struct, frozen=True):
     inputs_to_s: float | None = None
     charts: ChartsMemory | None = None
     efficacy: EfficacyKept | None = None
+    audit: AuditKept | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

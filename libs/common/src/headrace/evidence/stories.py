@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from headrace.events import type_name
 from headrace.events.alerts import AlertChanged
+from headrace.events.audit import AuditReported
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.monitor import BudgetReported, FindingOpened, WindowClosed, WindowEstimated
 from headrace.events.registry import (
@@ -101,7 +102,7 @@ class Story:
         if ident in self._places:
             return False
         _keep(self._places, ident, message.record.place, _MOST_PLACES)
-        if isinstance(event, WindowClosed | WindowEstimated | BudgetReported):
+        if isinstance(event, WindowClosed | WindowEstimated | BudgetReported | AuditReported):
             return False
         text = self._alerts.text_of(event) if isinstance(event, AlertChanged) else sentence(event)
         if isinstance(event, AlertChanged) and not text:

@@ -176,6 +176,15 @@ CHART = _own(
 PAGES_LEFT = _own(
     "monitor", "gauge", "budget_left_pages", "What is left of the stated budget of pages in its period", "deployment"
 )
+AUDIT_TRIALS = _own("monitor", "gauge", "audit_trials", "Trials of the A/A arm that are over", "deployment")
+AUDIT_RATE = _own(
+    "monitor",
+    "gauge",
+    "audit_share",
+    "Trials of the A/A arm that a test failed, by what it would have done: `false_alarm` or `rollback`",
+    "deployment",
+    "outcome",
+)
 LABELLED = _own(
     "monitor", "gauge", "labelled_share", "Requests of the newest closed window that have a label", "deployment"
 )

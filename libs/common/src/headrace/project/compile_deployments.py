@@ -8,6 +8,7 @@ import msgspec
 from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.events import definition as d
+from headrace.events.policies import RetrainingDefinition
 from headrace.project.compile_monitoring import compile_charts, compile_detectors
 from headrace.project.compile_streams import compile_source, compile_view
 from headrace.project.deployments import Breaker, Deployment, FallbackStep
@@ -57,6 +58,7 @@ def compile_deployment(found: Deployment) -> d.DeploymentDefinition:
         metrics=tuple(metric if isinstance(metric, str) else reference_of(metric) for metric in found.metrics),
         slices=tuple(found.slices),
         charts=compile_charts(found),
+        audit_share=found.audit_share,
     )
     return msgspec.structs.replace(compiled, digest=d.digest_of(compiled))
 
@@ -151,11 +153,11 @@ def _compile_training(found: Deployment) -> d.TrainingDefinition | None:
     )
 
 
-def _compile_retraining(found: Deployment) -> d.RetrainingDefinition | None:
+def _compile_retraining(found: Deployment) -> RetrainingDefinition | None:
     policy = found.retraining
     if policy is None:
         return None
-    return d.RetrainingDefinition(
+    return RetrainingDefinition(
         tuple(policy.on),
         seconds(policy.cooldown),
         policy.unhelpful,

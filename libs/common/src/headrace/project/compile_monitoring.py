@@ -4,8 +4,8 @@ import re
 
 from headrace.durations import seconds
 from headrace.errors import Misconfigured
-from headrace.events import definition as d
 from headrace.events.charts import ChartsDefinition
+from headrace.events.policies import DriftDefinition
 from headrace.project.deployments import Deployment
 from headrace.project.fields import LabelKind, Multiclass, Regression
 from headrace.project.labels import BINARY, CLASSES, NUMBER
@@ -20,19 +20,19 @@ PERIODS = {"day": _DAY_S, "week": 7 * _DAY_S, "month": 30 * _DAY_S, "quarter": 9
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+([a-z]+)\s*")
 
 
-def compile_detectors(found: Deployment) -> tuple[d.DriftDefinition, ...]:
+def compile_detectors(found: Deployment) -> tuple[DriftDefinition, ...]:
     """The single detectors of a deployment, in their order."""
     loss, window_s = loss_of(_kind_of(found.label)), seconds(found.evaluation_window)
     return tuple(_detector(test, loss, window_s) for test in found.monitoring if not isinstance(test, Charts))
 
 
-def _detector(test: PageHinkley | Adwin | LossChange, loss: str, window_s: float) -> d.DriftDefinition:
+def _detector(test: PageHinkley | Adwin | LossChange, loss: str, window_s: float) -> DriftDefinition:
     if isinstance(test, LossChange):
-        return d.DriftDefinition("loss_change", loss, window_s, test.rise, test.limit, test.windows)
+        return DriftDefinition("loss_change", loss, window_s, test.rise, test.limit, test.windows)
     figure = loss if test.figure is None else test.figure
     if isinstance(test, Adwin):
-        return d.DriftDefinition("adwin", figure, window_s, test.delta, 1.0, test.min_windows)
-    return d.DriftDefinition("page_hinkley", figure, window_s, test.delta, test.threshold, test.min_windows)
+        return DriftDefinition("adwin", figure, window_s, test.delta, 1.0, test.min_windows)
+    return DriftDefinition("page_hinkley", figure, window_s, test.delta, test.threshold, test.min_windows)
 
 
 def compile_charts(found: Deployment) -> ChartsDefinition | None:

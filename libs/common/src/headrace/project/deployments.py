@@ -284,6 +284,9 @@ class Deployment:
     - `owner`, `intended_use`: texts for model cards.
     - `efficacy`: for so much event time after each switch of the champion it is compared with the one before it, on the
       same requests, where that one scores along (`shadow_previous`). None: never.
+    - `audit_share`: a share of the units, 0 to .5, whose labelled rows are compared with all others as if they had a
+      version of their own (an A/A arm, without a second model call). How often that shows a difference, and would roll
+      back, is published. 0: no arm.
     - `step_down_after`: when a version does worse than the `prior(...)` of the fallback chain in so many windows in a
       row, requests pass over it until it does better again. None: never.
     - `metrics`: further metrics of closed windows, per version and role: names such as `"average_precision"` (a scorer
@@ -316,5 +319,6 @@ class Deployment:
     intended_use: str = ""
     step_down_after: int | None = 3
     efficacy: str | float | None = "14d"
+    audit_share: float = 0.0
     metrics: Sequence[str | Callable[..., Any]] = ()
     slices: Sequence[str] = ()

@@ -50,6 +50,7 @@ class HealthGauges:
         self._report_windows([found.window for found in self._newest.values()])
         self._report_quality()
         self._report_charts()
+        self._report_audits()
         self._report_alarms(now_s)
         self._report_late()
         for state, (held_bytes, limit_bytes) in self._core.holds().items():
@@ -90,6 +91,19 @@ class HealthGauges:
             of.PAGES_LEFT,
             {(one.deployment.name,): pages_left(one.findings.charts, plan) for one, plan in left if plan is not None},
         )
+
+    def _report_audits(self) -> None:
+        watched = self._core.deployments.watched.values()
+        kept = {found.deployment.name: found.findings.audit for found in watched}
+        trials = {name: one for name, one in kept.items() if one is not None}
+        self._health.measured.replace(of.AUDIT_TRIALS, {(name,): one.trials for name, one in trials.items()})
+        shares: dict[Labels, float] = {
+            (name, outcome): count / one.trials
+            for name, one in trials.items()
+            if one.trials
+            for outcome, count in (("false_alarm", one.failed), ("rollback", one.rolled_back))
+        }
+        self._health.measured.replace(of.AUDIT_RATE, shares)
 
     def _report_alarms(self, now_s: float) -> None:
         measured, alerting = self._health.measured, self._core.alerting

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.audit import AuditReported
 from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported, FindingOpened, FindingResolved, MonitorState, WindowEstimated
 from headrace.events.training import RetrainRequested
@@ -59,6 +60,8 @@ class Records:
             case EfficacyReported():
                 ident = derived_id(fact.deployment, "efficacy", fact.version, fact.previous, fact.at_s, fact.is_final)
                 return self._figures(fact, ident, fact.at_s)
+            case AuditReported():
+                return self._figures(fact, derived_id(fact.deployment, "audit", fact.at_s, fact.trials), fact.at_s)
             case FindingOpened():
                 return self._caused("monitor.findings", fact, cause, f"{fact.finding}-opened", fact.at_s)
             case FindingResolved():
@@ -82,7 +85,7 @@ class Records:
                 return self._memory(fact)
 
     def _figures(
-        self, fact: WindowEstimated | BudgetReported | EfficacyReported, ident: str, at_s: float
+        self, fact: WindowEstimated | BudgetReported | EfficacyReported | AuditReported, ident: str, at_s: float
     ) -> tuple[Envelope, Out]:
         envelope = self._envelope(ident, min(max(at_s, EARLIEST_S), LATEST_S), fact.deployment)
         return envelope, out(self._name("monitor.windows"), fact.deployment, fact, envelope)

@@ -15,6 +15,7 @@ from headrace.events.inference import DecisionMade
 from headrace.events.monitor import FindingOpened, WindowClosed, WindowEstimated
 from headrace.events.verdicts import PASS
 from headrace.step import Step
+from headrace_monitor.core import audit
 from headrace_monitor.core.budget import measured
 from headrace_monitor.core.chart_figures import seen_of, segments_of
 from headrace_monitor.core.charts import after_figures, is_drift
@@ -45,6 +46,8 @@ def close(
     learnt = on_window_closed(findings.estimation, inputs.deployment.label, inputs.scored, window)
     window, findings = structs.replace(window, estimates=learnt.facts), replace(findings, estimation=learnt.state)
     findings, window = _charted(findings, inputs, window)
+    audited = audit.on_window(findings.audit, inputs, window.verdict, from_s, window.to_s)
+    findings = replace(findings, audit=audited.state)
     step = on_window(findings, window, inputs.rows.served_version, closes_s)
     seen = look_at(inputs, window, findings.usual, findings.champion)
     opened = {
@@ -53,7 +56,8 @@ def close(
     facts = [opened[key_of(fact)] if isinstance(fact, FindingOpened) else fact for fact in step.facts]
     still_open = {key: opened.get(key, found) for key, found in step.state.open.items()}
     usual = usual_after(seen, is_usual=not any(map(is_drift, still_open.values())))
-    return Step(replace(step.state, open=still_open, usual=usual), (WindowReported(window, findings.champion), *facts))
+    published = (WindowReported(window, findings.champion), *facts, *audited.facts)
+    return Step(replace(step.state, open=still_open, usual=usual), published)
 
 
 def estimate(

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from river.drift import ADWIN, PageHinkley
 
-from headrace.events.definition import DriftDefinition
 from headrace.events.monitor import FindingOpened, VersionQuality, WindowClosed
+from headrace.events.policies import DriftDefinition
 from headrace.log.envelope import derived_id, format_instant
 from headrace.stats.charts import CHARTS
 from headrace.stats.figures import sides_of

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from headrace.events.alerts import AlertChanged
+from headrace.events.audit import AuditReported
 from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import (
     BudgetReported,
@@ -83,7 +84,16 @@ class InstantRefused:
     topic: str
 
 
-FindingFact = FindingOpened | FindingResolved | RetrainRequested | GaveUp | Concern | BudgetReported | EfficacyReported
+FindingFact = (
+    FindingOpened
+    | FindingResolved
+    | RetrainRequested
+    | GaveUp
+    | Concern
+    | BudgetReported
+    | EfficacyReported
+    | AuditReported
+)
 RolloutFact = VerdictReached | RolloutRemembered | MonitoringFailed
 # What becomes a record on the log.
 Published = (
@@ -91,6 +101,7 @@ Published = (
     | WindowEstimated
     | BudgetReported
     | EfficacyReported
+    | AuditReported
     | FindingOpened
     | FindingResolved
     | RetrainRequested

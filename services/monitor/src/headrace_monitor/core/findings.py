@@ -8,8 +8,9 @@ open it asks for retrains, as `retrain_requests` decides. Which window shows wha
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from headrace.events.audit import AuditKept
 from headrace.events.charts import ChartsMemory
-from headrace.events.definition import DeploymentDefinition, DriftDefinition
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.efficacy import EfficacyKept
 from headrace.events.monitor import (
     FindingOpened,
@@ -20,6 +21,7 @@ from headrace.events.monitor import (
     VersionQuality,
     WindowClosed,
 )
+from headrace.events.policies import DriftDefinition
 from headrace.events.verdicts import PASS
 from headrace.step import Step
 from headrace_monitor.core import charts, drift, efficacy, missing_labels, retrain_requests, skew, worse_than_prior
@@ -48,7 +50,7 @@ class Findings:
     newest windows in which it was as usual. `worse`: per version (its digits) the windows in a row in which it did worse than
     the prior. `unlabelled`: windows in a row that too few labels came for. `clock_s`: event time of the newest closed window.
     `record`: see `usual_gain`. `usual`: what a finding is explained by, see `explaining`. `estimation`: what estimates before labels are made from.
-    `charts`: what the charts have seen. `efficacy`: of the newest switch.
+    `charts`: what the charts have seen. `efficacy`: of the newest switch. `audit`: of the A/A arm.
     """
 
     deployment: DeploymentDefinition
@@ -67,6 +69,7 @@ class Findings:
     estimation: Estimation = field(default_factory=Estimation)
     charts: ChartsMemory = field(default_factory=ChartsMemory)
     efficacy: EfficacyKept | None = None
+    audit: AuditKept | None = None
 
     @property
     def standing(self) -> Standing:
@@ -282,20 +285,15 @@ def _on_priors(findings: Findings, window: WindowClosed, served: int | None) -> 
             concern = (Concern(opened, True),) if version == findings.champion else ()
             step = _then(step, _open, opened)
             step = Step(step.state, step.facts + concern)
-    unasked = [
-        key
-        for key in step.state.open
-        if key.startswith(worse_than_prior.KIND) and not _is_scored(findings.champion, key, window)
-    ]
-    for key in unasked:
+    kind, champion = worse_than_prior.KIND, findings.champion
+    for key in [key for key in step.state.open if key.startswith(kind) and not _is_scored(champion, key, window)]:
         step = _then(step, _resolve, key, "it is not asked any more", clock_s)
     return step
 
 
 def _is_scored(champion: int | None, key: str, window: WindowClosed) -> bool:
     """Whether the version of a finding still scores requests, or is champion."""
-    version = worse_than_prior.version_of(key)
-    return version == champion or any(quality.version == version for quality in window.qualities)
+    return worse_than_prior.version_of(key) in (champion, *(quality.version for quality in window.qualities))
 
 
 def _with_efficacy(findings: Findings, window: WindowClosed) -> FindingStep:
@@ -363,6 +361,7 @@ def memory_of(findings: Findings, replay_from: dict[str, int], closed_to_s: floa
         estimation=estimates.state_of(findings.estimation),
         charts=findings.charts,
         efficacy=findings.efficacy,
+        audit=findings.audit,
     )
 
 
@@ -390,6 +389,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         estimates.restored(memory.estimation),
         memory.charts or ChartsMemory(memory.champion),
         memory.efficacy,
+        memory.audit,
     )
     return replace(found, requests=retrain_requests.all_asking(found.requests, found.open))
 

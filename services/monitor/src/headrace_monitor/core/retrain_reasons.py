@@ -28,7 +28,7 @@ import math
 from msgspec.structs import replace
 
 from headrace import cron
-from headrace.events.definition import RetrainingDefinition
+from headrace.events.policies import RetrainingDefinition
 from headrace.events.training import RetrainAccepted, RetrainAsk, RetrainCoalesced, RetrainRefused, TrainingFinished
 
 # Keys of the reasons that are no findings.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from headrace.events import definition as d
+from headrace.events.policies import DriftDefinition
 from headrace.project.applicable.wording import duration
 from headrace.project.labels import why_no_rollout_verdict
 from headrace.project.rules.sentences import Sentence
@@ -76,7 +77,7 @@ def _windows(what: str, found: d.DeploymentDefinition) -> Iterator[Sentence]:
             yield Sentence(f"{what}: {problem}", ("monitoring", number))
 
 
-def _alarm(test: d.DriftDefinition) -> int | None:
+def _alarm(test: DriftDefinition) -> int | None:
     return windows_to_alarm(A_RISE, test.delta, test.threshold, test.min_windows, SOON_WINDOWS)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from headrace import cron
 from headrace.events import definition as d
 from headrace.events.charts import ChartsDefinition
+from headrace.events.policies import DriftDefinition, RetrainingDefinition
 from headrace.project.applicable.metrics import sliceable
 from headrace.project.applicable.wording import KINDS, duration, unknown
 from headrace.project.rules.sentences import Sentence
@@ -40,7 +41,7 @@ def monitoring_refusals(what: str, found: d.DeploymentDefinition) -> Iterator[Se
         yield from _retraining(what, found, found.retraining)
 
 
-def _detector(what: str, number: int, test: d.DriftDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:
+def _detector(what: str, number: int, test: DriftDefinition, label: d.LabelDefinition) -> Iterator[Sentence]:
     known = FIGURES[label.kind]
     if test.figure not in known:
         problem = f"a detector of {KINDS[label.kind]} follows {' or '.join(known)}, {unknown(test.figure, known)}"
@@ -79,7 +80,7 @@ def _charts(what: str, found: d.DeploymentDefinition, charts: ChartsDefinition) 
         )
 
 
-def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+def _retraining(what: str, found: d.DeploymentDefinition, policy: RetrainingDefinition) -> Iterator[Sentence]:
     if found.training is None:
         yield Sentence(f"{what}: retraining needs training=Training(build)", ("retraining",))
     if not (policy.on or policy.every_s or policy.cron or policy.after_rows):
@@ -95,7 +96,7 @@ def _retraining(what: str, found: d.DeploymentDefinition, policy: d.RetrainingDe
             yield Sentence(f"{what}: without {_NEEDS[kind][1]} there is no finding {kind!r} to retrain on", *places)
 
 
-def _schedule(what: str, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+def _schedule(what: str, policy: RetrainingDefinition) -> Iterator[Sentence]:
     """A schedule that the cool-down would refuse is none."""
     if policy.every_s and policy.cron:
         yield Sentence(f"{what}: retraining has every= and cron=; one of them is enough", ("retraining", "cron"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from headrace import cron
 from headrace.events import definition as d
 from headrace.events.charts import ChartsDefinition
+from headrace.events.policies import DriftDefinition, RetrainingDefinition
 from headrace.project.rules import bounds
 from headrace.project.rules.derived import derived_rules
 from headrace.project.rules.rollouts import rollout_rules
@@ -15,6 +16,8 @@ INPUT_KINDS = ("number", "category", "key")
 LABEL_KINDS = ("binary", "number", "classes")
 GATES = ("beats_prior", "not_worse_than_champion")
 DETECTORS = ("page_hinkley", "loss_change", "adwin")
+# The arm is the smaller part: each of its rows is paired with one of the rest.
+MOST_AUDITED = 0.5
 STEPS = ("previous", "baseline", "prior")
 
 
@@ -43,6 +46,7 @@ def deployment_rules(project: d.ProjectDefinition, found: d.DeploymentDefinition
     yield from _fallback(what, found)
     yield from _training(what, found)
     yield from _monitoring(what, found)
+    yield from at(("audit_share",), _audit(what, found))
     yield from at(("efficacy",), bounds.seconds(what, "efficacy", found.efficacy_s, bounds.DAY_S, 366 * bounds.DAY_S))
     if found.step_down_after is not None:
         yield from at(("step_down_after",), bounds.count(what, "step_down_after", found.step_down_after, 1, 1000))
@@ -219,7 +223,17 @@ def _monitoring(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
         yield from at(("retraining",), _schedule(what, found.retraining))
 
 
-def _schedule(what: str, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
+def _audit(what: str, found: d.DeploymentDefinition) -> Iterator[str]:
+    share, label = found.audit_share, found.label
+    if not 0 <= share <= MOST_AUDITED:
+        yield f"{what}: audit_share must lie in 0..{MOST_AUDITED:g}, got {bounds.figure(share)} (percent?)"
+    elif share and label is None:
+        yield f"{what}: audit_share compares labelled rows, and no label is declared; give it a label, or leave it out"
+    elif share and label is not None and label.kind == "number" and (label.low is None or label.high is None):
+        yield f"{what}: audit_share compares errors as shares of the label's range; give {label.name[:80]} a low and a high"
+
+
+def _schedule(what: str, policy: RetrainingDefinition) -> Iterator[Sentence]:
     yield from at(("every",), bounds.seconds(what, "retraining's every", policy.every_s, 60))
     if policy.cron and (wrong := cron.why_not(policy.cron)) is not None:
         yield Sentence(f"{what}: {wrong}", ("cron",))
@@ -227,7 +241,7 @@ def _schedule(what: str, policy: d.RetrainingDefinition) -> Iterator[Sentence]:
         yield from at(("after_rows",), bounds.count(what, "retraining's after_rows", policy.after_rows, 1, 10**9))
 
 
-def _detector(what: str, test: d.DriftDefinition, evaluation_window_s: float) -> Iterator[str]:
+def _detector(what: str, test: DriftDefinition, evaluation_window_s: float) -> Iterator[str]:
     yield from bounds.one_of(what, "a detector", test.detector, DETECTORS)
     yield from at(("figure",), bounds.text(what, "a detector's figure", test.figure, 100, 1))
     if test.evaluation_window_s != evaluation_window_s:
