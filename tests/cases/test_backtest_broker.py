@@ -17,6 +17,7 @@ from headrace.hosting.settings import Settings
 from headrace.log.codec import out
 from headrace.log.envelope import Envelope, format_instant
 from headrace.log.kafka import KafkaLog
+from headrace.log.views import read_all
 from headrace.models import artifacts
 from headrace.project.compile import compile_project
 from headrace.project.load import load_project
@@ -65,7 +66,13 @@ async def test_a_deployments_own_log_is_back_tested(settings: Settings, kafka_lo
     assert len(pl.read_parquet(folder / "rows.parquet")) == report["requests"]
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
-    shown = headrace(*words)
+    topic = place.topics.name("monitor.backtests")
+    assert await read_all(kafka_log, place.codec, [topic]) == []
+    shown = headrace(*words, "--publish")
+    [published] = await read_all(kafka_log, place.codec, [topic])
+    assert (published.record.key, published.event.policies[0].gain) == (b"d", own["gain"]["mean"])
+    assert published.event.curve_at_s == tuple(report["curves"]["at_s"])
+    assert "/deployments/d/monitoring#backtest" in shown.stdout
     assert shown.stdout.startswith(f"d: {report['requests']:,} requests from 2013-04-11 00:00:00 to ")
     assert f"{own['gain']['mean']:+.4f} [" in shown.stdout
     assert "retrains that answered" in shown.stdout

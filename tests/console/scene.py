@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged
+from headrace.events.backtests import BacktestPolicy, BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.definition import digest_of
 from headrace.events.monitor import (
@@ -158,6 +159,24 @@ class Scene:
             "delay", 1.0, 30 * DAY, now_s, 4, 90 * DAY, 1, 0.0, 2, now_s - 90 * DAY, 0.4, 0.9, (FINDING,)
         )
         self.append("monitor.windows", "delay", ledger)
+
+    def back_test(self) -> None:
+        """A back-test of three policies is published; the last one never retrains."""
+        to_s = self.clock.now_s()
+        from_s = to_s - 60 * DAY
+        at_s = tuple(from_s + 60 * DAY * (n + 1) / 120 for n in range(120))
+
+        def policy(name: str, gain: float, days: tuple[int, ...]) -> BacktestPolicy:
+            curve = tuple(gain * max(0.0, (n - 40) / 79) for n in range(120))
+            answered = tuple(from_s + day * DAY for day in days)
+            bounds = (gain - 0.01, gain + 0.01) if days else (None, None)
+            return BacktestPolicy(name, 3, 1, 1, 2.0, len(days), answered, gain, *bounds, 90.0, 87.4, 61.0, curve)
+
+        policies = policy("as declared", 0.021, (20, 31)), policy("calm", -0.012, (22,)), policy("deaf", 0.0, ())
+        report = BacktestReported(
+            "delay", from_s, to_s, 6000, 5900, "log-loss", 0.452, 0.018, 60, policies, at_s, ("flip=.3@2026-10-20..3d",)
+        )
+        self.append("monitor.backtests", "delay", report)
 
     def begin_rollout(self, now_s: float) -> None:
         """A canary of v3 at its first share, with a verdict."""

@@ -97,6 +97,22 @@ async def test_monitoring_shows_charts_estimates_columns_and_what_is_left_of_the
         await expect(page.locator("#budget")).to_contain_text("No budget of pages was reported")
 
 
+async def test_a_published_back_test_is_a_plot_with_a_table(scene: Scene, browser: Browser) -> None:
+    scene.monitor()
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay/monitoring")
+        panel = page.locator("#backtest")
+        await expect(panel).to_contain_text("No back-test was published")
+        scene.back_test()
+        await expect(panel.get_by_role("figure")).to_contain_text("as declared +.021")
+        await expect(panel.locator("canvas")).to_have_count(1)
+        row = panel.get_by_role("row", name="as declared")
+        await expect(row).to_contain_text("+.011 to +.031")
+        await expect(row).to_contain_text("2 of 2 asked")
+        await expect(panel.get_by_role("row", name="deaf")).to_contain_text("too few rows for bounds")
+        await expect(panel).to_contain_text("Planted: flip=.3@2026-10-20..3d.")
+
+
 async def test_labels_of_a_narrow_table_do_not_overlap(scene: Scene, browser: Browser) -> None:
     """A label that is longer than its line makes its cell higher."""
     async with scene.running(), tab(browser, scene.url) as page:

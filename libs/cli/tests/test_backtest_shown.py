@@ -8,6 +8,7 @@ import numpy as np
 
 from headrace_cli.backtest import shown
 from headrace_cli.backtest.plot import HEIGHT, WIDTH, png
+from headrace_cli.backtest.publishing import MOST_POINTS, reported
 from headrace_cli.backtest.raster import BLACK, Picture
 
 DAY = 86_400.0
@@ -69,6 +70,21 @@ def test_the_feet_say_how_to_read_it() -> None:
     assert "note: 1 retrain at random gain +0.0100 in the median (+0.0000 to +0.0150 in nine of ten)" in text
     assert "note: deaf did not retrain" in text
     assert text.endswith("note: one note")
+
+
+def test_what_is_published_has_the_figures_and_curves_of_at_most_200_points() -> None:
+    long = report(policy("mine"), DEAF)
+    long["curves"] = {
+        "at_s": np.linspace(DAY, 10 * DAY, 901).tolist(),
+        "gained": {name: np.linspace(0, end, 901).tolist() for name, end in (("mine", 0.02), ("deaf", 0.0))},
+    }
+    found = reported(long, ["flip=.3@1970-01-03..3d"])
+    mine, deaf = found.policies
+    assert (len(found.curve_at_s), found.curve_at_s[-1], mine.curve[-1]) == (MOST_POINTS, 10 * DAY, 0.02)
+    assert (mine.gain, mine.low, mine.high, mine.retrains_s, mine.asked) == (0.02, 0.01, 0.03, (5.5 * DAY,), 3)
+    assert (mine.among_phases, mine.among_random, mine.by_timing, mine.allowed) == (90.0, 87.4, 61.0, 0.333)
+    assert (deaf.low, deaf.retrains_s, found.always_retrains, found.never) == (None, (), 10, 0.42)
+    assert found.faults == ("flip=.3@1970-01-03..3d",)
 
 
 def pixels(data: bytes) -> np.ndarray:

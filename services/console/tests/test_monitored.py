@@ -2,6 +2,7 @@
 
 from services.console.tests.known import DAY_S, Known
 
+from headrace.events.backtests import BacktestPolicy, BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.monitor import BudgetReported, FindingEvidence, Segment, WindowEstimated
 from headrace_console.core.monitored import KEPT, MOST_CHARTS
@@ -68,6 +69,19 @@ def test_columns_are_those_of_the_newest_window_that_compared_any() -> None:
 def test_the_ledger_is_the_newest_one() -> None:
     known = Known().take("monitor.windows", budget(5.0, 1)).take("monitor.windows", budget(4.0, 0))
     assert known.document("monitoring/d")["ledger"]["spent"] == 1
+
+
+def test_the_newest_back_test_is_shown_until_it_is_deleted() -> None:
+    def back_test(gain: float) -> BacktestReported:
+        mine = BacktestPolicy("mine", 1, 0, 0, None, 1, (5.0,), gain, None, None, 50.0, 51.0, 52.0, (0.0, gain))
+        return BacktestReported("d", 0.0, 10.0, 9, 8, "log-loss", 0.5, 0.1, 4, (mine,), (5.0, 10.0))
+
+    known = Known()
+    for gain in (0.1, 0.2):
+        known.take("monitor.backtests", back_test(gain), key="d")
+    found = known.document("monitoring/d")["backtest"]
+    assert (found["policies"][0]["gain"], found["policies"][0]["curve"]) == (0.2, (0.0, 0.2))
+    assert known.take("monitor.backtests", None, key="d").document("monitoring/d").get("backtest") is None
 
 
 def test_windows_are_bounded() -> None:

@@ -42,6 +42,40 @@ export interface Alerts {
   silences: Record<string, SilenceRow>;
 }
 
+/** What one policy of a back-test was worth. `alarms`: findings, `pages` of them called somebody; `false_alarms`: while no planted fault was there; `allowed`: by its budget in this stretch, None where it states none. `asked`: retrains that were asked for; `retrains_s`: since when each of those that answered did. `gain`: how much lower the loss is per request than without any retrain, with bounds of 90 % (`low`, `high`; None where there were too few rows). `among_phases`, `among_random`: the percentile of the gain among calendars of equal count, at all phases and at random; `by_timing`: the same of its instants alone. `curve`: what it had gained by each instant of `BacktestReported.curve_at_s`. */
+export interface BacktestPolicy {
+  name: string;
+  alarms: number;
+  pages: number;
+  false_alarms: number;
+  allowed: number | null;
+  asked: number;
+  retrains_s: (number)[];
+  gain: number;
+  low: number | null;
+  high: number | null;
+  among_phases: number;
+  among_random: number;
+  by_timing: number;
+  curve: (number)[];
+}
+
+/** The newest published back-test of a deployment, of event time [from, to). `requests`, `labelled`: how many the stretch holds; `loss`: the name of the loss that gains are in; `never`: the loss per request without any retrain; `always`: what a retrain at each of `always_retrains` instants would have gained. `faults`: those that were planted. `curve_at_s`: the instants of all curves, at most 200. */
+export interface BacktestReported {
+  deployment: string;
+  from_s: number;
+  to_s: number;
+  requests: number;
+  labelled: number;
+  loss: string;
+  never: number;
+  always: number;
+  always_retrains: number;
+  policies: (BacktestPolicy)[];
+  curve_at_s: (number)[];
+  faults: (string)[];
+}
+
 /** The ledger of a deployment's pages. `stated`: false pages that the project allows per `period_s` of event time. `charts`: between how many the budget is divided. `patience_s`: the mean time to a false page that all charts keep together, by the theorem of e-detectors. `measured`: false pages per period that a block bootstrap of the reference windows gives, with the upper bound `measured_high` (95 %); None while there are too few. `spent`: pages in the newest period; `left`: what is left of it, never below 0; `total`: pages since `since_s`. `pages`: the findings of the newest period. */
 export interface BudgetReported {
   deployment: string;
@@ -318,6 +352,7 @@ export interface Monitoring {
   marks: Record<string, SeriesMark>;
   declared: (string)[];
   left_out: number;
+  backtest: BacktestReported | null;
 }
 
 /** A column that moved together with a finding. `statistic`: `psi`, `null_share` or `unknown_share`; `before`: usually. */

@@ -1,6 +1,7 @@
 """`headrace monitor backtest|ledger`."""
 
 import json
+import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +49,9 @@ def backtest(
         int, typer.Option(min=2, max=_MOST_FITS, help="At most so many versions are fitted for calendars.")
     ] = 60,
     out: Annotated[Path | None, typer.Option(help="A folder for plot.png, rows.parquet and report.json.")] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Show it in the console: it replaces the one of this deployment there.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Replay the log through monitor and trainer: what each policy would have found, asked for, and gained by retrains."""
@@ -61,12 +65,15 @@ def backtest(
         "fits": fits,
         "rows": "" if out is None else str(out.absolute() / "rows.parquet"),
     }
-    report = finite(run(lambda session: _asked(session, order, is_quiet=as_json)))
+    report = run(lambda session: _asked(session, order, is_quiet=as_json, publish=publish))
     if out is not None:
         _write(out, report)
     if as_json:
         return print(json.dumps(report, indent=2))
-    return _show(report, out)
+    _show(report, out)
+    if publish:
+        _line(f"published: the console shows it at /deployments/{deployment}/monitoring#backtest")
+    return None
 
 
 @app.command("ledger")
@@ -84,14 +91,20 @@ def ledger(
     return put(lines_of(found, audit))
 
 
-async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:
+async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool, publish: bool) -> dict[str, Any]:
     from headrace_cli.backtest.asking import ask
+    from headrace_cli.backtest.publishing import reported
 
     session.projects.declared(order["deployment"])
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=is_quiet or not console.is_terminal) as bar:
         task = bar.add_task("reading the log", total=1.0)
-        return await ask(order, lambda share, what: bar.update(task, completed=share, description=harmless(what)))
+        found = await ask(order, lambda share, what: bar.update(task, completed=share, description=harmless(what)))
+    report = finite(found)
+    if publish:
+        event = reported(report, order["plants"])
+        await session.send("monitor.backtests", event.deployment, event, f"backtest-{secrets.token_hex(8)}")
+    return report
 
 
 def _write(folder: Path, report: dict[str, Any]) -> None:

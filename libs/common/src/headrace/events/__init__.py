@@ -28,6 +28,7 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
     from headrace.events import (
         alerts,
         audit,
+        backtests,
         efficacy,
         failures,
         features,
@@ -43,6 +44,7 @@ def event_types() -> dict[str, type[msgspec.Struct]]:
     nouns = (
         alerts,
         audit,
+        backtests,
         efficacy,
         failures,
         features,

@@ -28,8 +28,8 @@ _OWN: dict[str, tuple[str, ...]] = {
         "alerts", "alerts.silences",
     ),
     "console": (
-        "registry.commands", "registry.facts", "monitor.findings", "monitor.verdicts", "monitor.windows", "training.requests",
-        "training.facts", "inference.facts", "alerts", "alerts.silences", "inference.decisions", "inference.outcomes",
+        "registry.commands", "registry.facts", "monitor.findings", "monitor.verdicts", "monitor.windows", "monitor.backtests",
+        "training.requests", "training.facts", "inference.facts", "alerts", "alerts.silences", "inference.decisions", "inference.outcomes",
         "registry.models", "registry.routes",
     ),
     "forwarder": ("alerts", "alerts.silences"),

@@ -19,7 +19,10 @@ export function colour(name: string): string {
   return getComputedStyle(probe).color;
 }
 /** A line's colour: of its version, else of text: grey is no state. */
-export const strokeOf = (line: Line): string => colour(line.version == null ? (line.isDashed ? "--soft" : "--ink") : hueOf(line.version));
+export function strokeOf(line: Line): string {
+  const hue = line.version ?? line.hue;
+  return colour(hue == null ? (line.isDashed ? "--soft" : "--ink") : hueOf(hue));
+}
 
 const SHAPES: Record<string, string> = { version: "v", finding: "▲", resolved: "●", retrain: "↻", rollout: "→", rollback: "←" };
 export const shapeOf = (kind: string): string => SHAPES[kind] ?? "·";

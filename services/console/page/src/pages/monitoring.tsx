@@ -7,7 +7,6 @@ import { Marks } from "../charts/marks";
 import type { BudgetReported, ColumnRow, Monitoring } from "../documents";
 import { parameter } from "../live/address";
 import { documentOf, eventTimeOf, type Held } from "../live/store";
-import { Command } from "../parts/copy";
 import { Facts } from "../parts/facts";
 import { EventTime } from "../parts/instant";
 import { List } from "../parts/list";
@@ -20,6 +19,7 @@ import { duration } from "../values/instants";
 import { type Band, estimateLines, figureLines, held as inBounds, named, newest, statisticLine } from "../values/monitored";
 import { count, figure, limit, percent, things, words } from "../values/numbers";
 import { Heading } from "./heading";
+import { Backtest } from "./monitoring_backtest";
 
 export function MonitoringPage({ name }: { name: string }): JSX.Element {
   const held = documentOf(`monitoring/${name}`);
@@ -42,15 +42,12 @@ function Parts({ name, held }: { name: string; held: Held<Monitoring> }): JSX.El
       <Panel title="Charts" held={held} id="charts" beside={charts.length > 0 && <Ranges held={held} />}><Charts of={of} name={name} charts={charts} /></Panel>
       <Panel title="Estimated before labels, and as it was" held={held} id="estimates"><Estimates of={of} name={name} metrics={metrics} /></Panel>
       <Panel title="Columns against the training rows" held={held} id="columns"><Columns of={of} held={held} name={name} /></Panel>
-      <Panel title="Back-test" held={held} id="backtest">
-        <p>What other policies would have found and asked for on this log, beside never, always and calendars of as many retrains. Its plot and its report are files, and no records of the log:</p>
-        <Command text={`headrace monitor backtest ${name} --from DAY --out FOLDER`} />
-      </Panel>
+      <Panel title="Back-test" held={held} id="backtest"><Backtest of={of} name={name} /></Panel>
     </>
   );
 }
 
-const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, marks: {}, declared: [], left_out: 0 };
+const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, marks: {}, declared: [], left_out: 0, backtest: null };
 
 // The ledger
 

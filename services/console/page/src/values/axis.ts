@@ -2,7 +2,8 @@
 // are together (production), one axis has all; in a replay each clock has its own, and says so.
 import type { Series, SeriesMark, TrafficPoint } from "../documents";
 
-export type Line = { label: string; version: number | null; values: (number | null)[]; isDashed?: boolean };
+/** `hue`: of a line that is of no version, and has a colour all the same. */
+export type Line = { label: string; version: number | null; values: (number | null)[]; isDashed?: boolean; hue?: number };
 export type Drawn = { x: number[]; lines: Line[] };
 export type Range = { from: number; to: number };
 export type Placed = { x: number; mark: SeriesMark };

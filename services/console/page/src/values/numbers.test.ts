@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, figure, limit, milliseconds, percent, rate, things } from "./numbers";
+import { bytes, count, figure, limit, milliseconds, percent, rate, signed, things } from "./numbers";
 
 test("figures keep what means something, without a nought before the point", () => {
   assert.deepEqual([0.7839, -0.006, 0, 12.44, 1.5, 123.4, 101600].map((v) => figure(v)), [".784", "−.006", "0", "12.4", "1.50", "123", "101,600"]);
@@ -14,6 +14,10 @@ test("a small figure is not rounded to nought", () => {
 
 test("what is not known is a dash, never nought", () => {
   assert.deepEqual([figure(null), count(null), percent(undefined), milliseconds(null), rate(null), bytes(null)], ["–", "–", "–", "–", "–", "–"]);
+});
+
+test("a difference has its sign", () => {
+  assert.deepEqual([0.0123, -0.006, 0, null].map(signed), ["+.012", "−.006", "0", "–"]);
 });
 
 test("a limit is written as it was chosen", () => {

@@ -18,6 +18,9 @@ export function figure(value: Maybe, digits = 3): string {
   return bare(value.toFixed(digits));
 }
 
+/** A difference, with its sign: `+.012`, `−.006`, `0`. */
+export const signed = (value: Maybe): string => (value != null && value > 0 ? `+${figure(value)}` : figure(value));
+
 /** A limit, which somebody has chosen: without the noughts that a measured figure ends with. */
 export const limit = (value: Maybe): string => {
   const text = figure(value);

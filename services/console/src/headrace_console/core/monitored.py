@@ -1,4 +1,4 @@
-"""Charts, estimates, columns and ledgers of the monitor: the newest `KEPT` windows of each deployment, packed.
+"""Charts, estimates, columns, ledgers and back-tests: the newest `KEPT` windows of each deployment, packed.
 
 Of a window are kept the charts of all requests, and of segments those nearest to their limit, `MOST_CHARTS` in all, and the
 estimates of the version that has most of them. What a window was estimated to be stays until its labels came.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from headrace.events.backtests import BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.monitor import BudgetReported, WindowClosed, WindowEstimated
 from headrace_console.core.documents import ChartSeen, ColumnRow, EstimateSeen, MonitoredWindow
@@ -27,6 +28,7 @@ class Held:
     columns: tuple[ColumnRow, ...] = ()
     columns_to_s: float | None = None
     ledger: BudgetReported | None = None
+    backtest: BacktestReported | None = None
 
     def points(self) -> dict[float, MonitoredWindow]:
         """The windows, oldest first."""
@@ -62,6 +64,10 @@ class Monitored:
                 _keep(held, event.to_s, MonitoredWindow(charts_of(event.charts), estimates))
                 if event.columns and event.to_s >= (held.columns_to_s or 0.0):
                     held.columns, held.columns_to_s = columns_of(event.columns), event.to_s
+
+    def take_backtest(self, deployment: str, event: object) -> None:
+        """Take the newest back-test of a deployment; anything else takes the one before away."""
+        self._of.setdefault(deployment, Held()).backtest = event if isinstance(event, BacktestReported) else None
 
 
 def _keep(held: Held, to_s: float, window: MonitoredWindow) -> None:

@@ -15,7 +15,7 @@ _ORDER = ("base_rate", "mean", "ranking", "rank", "calibration", "slope", "scale
 def document(world: World, name: str) -> Monitoring | None:
     """The document `monitoring/NAME`; None where nothing is known of the deployment."""
     definition, held = world.definition(name), world.monitored.of(name) or Held()
-    if definition is None and not held.windows and held.ledger is None:
+    if definition is None and not held.windows and held.ledger is None and held.backtest is None:
         return None
     points = held.points()
     charts = sorted({key for point in points.values() for key in point.charts}, key=_place)
@@ -30,6 +30,7 @@ def document(world: World, name: str) -> Monitoring | None:
         series.marks_of(world, name),
         tuple(f"{words(one.detector)} of {words(one.figure)}" for one in detectors),
         max(len(charts) - CHARTS_SHOWN, 0),
+        held.backtest,
     )
 
 

@@ -25,7 +25,7 @@ from headrace_console.core.windows import Windows
 
 # The topics that are folded here, without those of windows and health, by the part that takes them.
 CONTROL = (
-    "registry.facts", "registry.commands", "monitor.findings", "training.requests", "training.facts", "inference.facts",
+    "registry.facts", "registry.commands", "monitor.findings", "monitor.backtests", "training.requests", "training.facts", "inference.facts",
     "alerts", "alerts.silences", "ops.stops",
 )  # fmt: skip
 MEASURED = ("monitor.windows", "monitor.verdicts")
@@ -96,6 +96,9 @@ class World:
                     self.windows.take(seen.event)
                 self.monitored.take(seen.event)
                 self.touch(f"windows/{seen.event.deployment}")
+            case "monitor.backtests":
+                self.monitored.take_backtest(seen.key, seen.event)
+                self.touch(f"windows/{seen.key}")
             case "monitor.findings" if seen.event is not None:
                 self.touch(f"deployment/{self.findings.take(seen)}")
             case "training.requests" | "training.facts":

@@ -10,7 +10,7 @@ key                      | document
 `deployment/NAME`        | `Deployment`
 `series/NAME`            | `Series`: the charts of a deployment
 `timeline/NAME`          | `Timeline`
-`monitoring/NAME`        | `Monitoring`: charts, estimates, columns and the ledger of pages
+`monitoring/NAME`        | `Monitoring`: charts, estimates, columns, the ledger of pages, a back-test
 `version/NAME/NUMBER`    | `Version`
 `finding/NAME/ID`        | `Finding`
 `alerts`                 | `Alerts`

@@ -1,7 +1,10 @@
-"""How a deployment is monitored: its charts, its estimates, the columns that moved, and the ledger of its pages."""
+"""How a deployment is monitored: its charts, its estimates, the columns that moved, the ledger of its pages, and the newest
+back-test of its policies.
+"""
 
 import msgspec
 
+from headrace.events.backtests import BacktestReported
 from headrace.events.monitor import BudgetReported
 from headrace_console.core.documents.series import SeriesMark
 
@@ -68,3 +71,4 @@ class Monitoring(msgspec.Struct, frozen=True):
     marks: dict[str, SeriesMark] = {}
     declared: tuple[str, ...] = ()
     left_out: int = 0
+    backtest: BacktestReported | None = None
