@@ -39,6 +39,7 @@ async def write_log(log: KafkaLog, place: Place, project: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_deployments_own_log_is_back_tested(settings: Settings, kafka_log: KafkaLog, tmp_path: Path) -> None:
     place = Place(settings, kafka_log, tmp_path)
     project = log_scene.written(tmp_path)
