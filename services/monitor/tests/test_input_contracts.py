@@ -106,6 +106,20 @@ def test_requests_that_break_the_contract_are_found_by_their_field() -> None:
     assert inputs.opened[0].summary == "inputs.miles: 40% of the requests are refused for it"
 
 
+def test_a_long_fault_of_requests_is_over_though_no_reference_names_the_field() -> None:
+    """For a day after it the newest 24 hours are over the limit; then hardly any of them shows the field at all."""
+    inputs = Inputs()
+    inputs.references._frames.clear()
+    for hour in range(6):
+        inputs.take(refused(hour * HOUR, (hour + 1) * HOUR, 1.0))
+        inputs.look((hour + 1) * HOUR)
+    inputs.play(6 * HOUR, 25 * HOUR)
+    assert inputs.over == []
+    inputs.play(25 * HOUR, 32 * HOUR)
+    assert inputs.over == ["contract:inputs.miles"]
+    assert inputs.found() == [("contract", "inputs.miles", "invalid")]
+
+
 def test_requests_that_are_all_refused_are_found_without_any_row() -> None:
     inputs = Inputs()
     inputs.take(refused(0.0, HOUR, 1.0))

@@ -21,6 +21,7 @@ of the newest interval must be there in the next one too: one odd hour calls nob
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,16 @@ class Judged:
     clean: frozenset[str]
 
 
-def judge(history: Sequence[Interval], frame: VersionFrame | None, unjudged: Collection[str] = ()) -> Judged:
+def judge(
+    history: Sequence[Interval],
+    frame: VersionFrame | None,
+    unjudged: Collection[str] = (),
+    lasting: Mapping[str, str] = MappingProxyType({}),
+) -> Judged:
     """What the newest of these intervals shows, beside those of the day before it (oldest first).
 
     `frame`: of the version that answers, None where nothing is known of its rows. `unjudged`: columns that are left out.
+    `lasting`: by column the fault of its open finding: no request of this day may show it any more.
     """
     newest = history[-1]
     found: dict[str, Breach] = {}
@@ -77,6 +84,7 @@ def judge(history: Sequence[Interval], frame: VersionFrame | None, unjudged: Col
     asked = [Counted(n.requests, n.from_s) for n in history]
     for fault, what in (("invalid", "are refused for it"), ("stale", "have features from a silent source")):
         names = {name for interval in history for name in getattr(interval, fault)}
+        names |= {name for name, open_fault in lasting.items() if open_fault == fault}
         for name in sorted(names):
             counts = [getattr(interval, fault)[name] for interval in history]
             shares = _judged(asked, counts, ROOM, ROOM)

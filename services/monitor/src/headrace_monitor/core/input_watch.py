@@ -48,6 +48,8 @@ class InputWatch:
         )  # fmt: skip
         self._lasting, self._clean = Counter[str](), Counter[str]()
         self._quiet = 0
+        # By key, of open findings, and of those that a look opens.
+        self._open_faults: dict[str, str] = {}
         self._due_s = -math.inf
         # Since when, by the monotonic clock, there are decisions that no look has seen.
         self._is_news, self._news_s = False, math.inf
@@ -87,6 +89,7 @@ class InputWatch:
     ) -> Seen:
         """What the inputs show by this clock. `open_findings`: by key; `unjudged`: columns of sources that are silent anyway."""
         self.live.fold()
+        self._open_faults = {key: finding.detector for key, finding in open_findings.items() if finding.kind == KIND}
         found, known = Seen(), set(open_findings)
         for end_s, start_s, is_window in self._ended(clock_s):
             is_live = end_s > self.judged_to_s
@@ -125,6 +128,13 @@ class InputWatch:
         by_rows = {version: profile.rows for version, profile in interval.profiles.items()}
         return self._references.of(self._deployment, max(by_rows, key=by_rows.__getitem__)) if by_rows else None
 
+    def _faults(self, known: set[str]) -> dict[str, str]:
+        """By column the fault of its open finding."""
+        start = f"{KIND}:{PREFIX}"
+        return {
+            k.removeprefix(start): fault for k, fault in self._open_faults.items() if k in known and k.startswith(start)
+        }
+
     def _history(self, interval: Interval) -> list[Interval]:
         from_s = interval.from_s - KEPT_S
         return [one for start_s, one in sorted(self.live.intervals.items()) if from_s < start_s <= interval.from_s]
@@ -133,7 +143,7 @@ class InputWatch:
         self, interval: Interval, end_s: float, known: set[str], found: Seen, unjudged: Collection[str], is_live: bool
     ) -> None:
         frame = self._frame(interval)
-        judged = judge(self._history(interval), frame, unjudged)
+        judged = judge(self._history(interval), frame, unjudged, self._faults(known))
         for column, breach in judged.breaches.items():
             self._lasting[column] += 1
             self._clean.pop(column, None)
@@ -193,6 +203,7 @@ class InputWatch:
         if (key := f"{KIND}:{about}") in known:
             return
         known.add(key)
+        self._open_faults[key] = breach.fault
         offence = breach.offence
         found.opened.append(
             FindingOpened(
