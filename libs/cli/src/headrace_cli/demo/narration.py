@@ -77,8 +77,8 @@ class Narration:
         self._note(event)
         if not self._is_new(event):
             return None
-        # NB: the evidence has lines of its own here.
-        evidence = getattr(event, "evidence", ())
+        # NB: the evidence of a rollout has lines of its own here; that of a finding is shown by `headrace finding show`.
+        evidence = () if isinstance(event, FindingOpened) else getattr(event, "evidence", ())
         words = sentence(msgspec.structs.replace(event, evidence=()) if evidence else event)
         colour = "bold green" if isinstance(event, AliasMoved) else _COLOURS[state_of(event)]
         line = f"[{colour}]{escape(words)}[/]{_why(evidence)}"
