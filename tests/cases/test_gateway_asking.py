@@ -12,16 +12,16 @@ from headrace.asking.asker import Asker
 from headrace.asking.pending import Pending, Question
 from headrace.clock import SystemClock
 from headrace.errors import Misconfigured, Retryable
-from headrace.events.inference import PredictionAnswered, PredictionRequested, Score, Served
+from headrace.events.inference import PredictionRequested, Score, Served
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
-from headrace.log.codec import Codec, header, out
-from headrace.log.envelope import Envelope
+from headrace.log.codec import Codec
 from headrace.log.kafka import KafkaLog
 from headrace.log.memory import MemoryLog, MemoryProducer
 from headrace.log.port import Ack, Log, Out, TopicPartition
 from headrace.log.topics import Topics
+from headrace.testing.answering import reply_to
 
 ANSWER = Served(Score(3, "d", 0.5))
 
@@ -91,12 +91,7 @@ class Bench:
         await reader.close()
 
     def reply(self, asked: Sequence[tuple[str, bytes]]) -> Out:
-        headers = tuple(asked)
-        answered = PredictionAnswered(header(headers, "ce_id") or "", "delay", ANSWER)
-        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
-        reply_id = (header(headers, "headrace_reply_id") or "").encode()
-        place = int(header(headers, "headrace_reply_partition") or "0")
-        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), place)
+        return reply_to(self.topics, asked, "delay", ANSWER)
 
 
 def question(ident: str = "r", text: str = "AA") -> Question:

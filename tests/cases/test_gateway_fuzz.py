@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from tests.cases.wild_requests import NAMES, PROJECT, attack, set_up, values
 
 from headrace.clock import SystemClock
-from headrace.events.inference import PredictionAnswered, Score, Served
+from headrace.events.inference import Score, Served
 from headrace.hosting.health import Health
-from headrace.log.codec import Codec, header, out
-from headrace.log.envelope import Envelope
+from headrace.log.codec import Codec
 from headrace.log.memory import MemoryLog
-from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.project.applied import Projects
+from headrace.testing.answering import answer_requests
 from headrace_edge.rules.replies import Reply
 from headrace_gateway.app import wire
 from headrace_gateway.core.calls import Asked, Call, Unclear
@@ -55,19 +54,7 @@ class Stand:
         await asyncio.gather(*tasks)
 
     async def respond(self, stop: asyncio.Event) -> None:
-        places = await self.log.partitions(self.topics.name("inference.requests"))
-        reader = await self.log.reader(places, "end")
-        while not stop.is_set():
-            for record in await reader.fetch(0.05):
-                request = self.codec.decode(record)
-                answered = PredictionAnswered(request.envelope.id, "delay", Served(Score(3, "d", 0.5)))
-                found = {
-                    name: header(record.headers, name) or "0"
-                    for name in ("headrace_reply_id", "headrace_reply_partition")
-                }
-                made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
-                headers = (*made.headers, ("headrace_reply_id", found["headrace_reply_id"].encode()))
-                self.log.append(Out(made.topic, None, made.value, headers, int(found["headrace_reply_partition"])))
+        await answer_requests(self.log, self.codec, self.topics, lambda _: Served(Score(3, "d", 0.5)), stop)
 
 
 async def test_wild_requests_get_an_answer_with_the_reason_and_good_ones_are_served_meanwhile() -> None:

@@ -8,22 +8,20 @@ import pytest
 
 from headrace.clock import SystemClock
 from headrace.events.definition import digest_of
-from headrace.events.inference import Answer, PredictionAnswered, Score, Served
+from headrace.events.inference import Answer, Score, Served
 from headrace.events.project import ProjectApplied
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
-from headrace.log.codec import Codec, Message, header, out
+from headrace.log.codec import Codec, Message, out
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
-from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
-from headrace_cli.client import (
-    AsyncClient,
-)
+from headrace.testing.answering import answer_requests
+from headrace_cli.client import AsyncClient
 from headrace_cli.client.kafka_transport import KafkaTransport
 from headrace_edge.rules.callers import Caller
 from headrace_edge.rules.callers import digest_of as digest_of_key
@@ -56,20 +54,8 @@ class Bench:
         return await wire(self.log, self.codec, self.topics, self.projects, health, self.clock, address, callers=keys)
 
     async def respond(self, stop: asyncio.Event) -> None:
-        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "beginning")
-        while not stop.is_set():
-            for record in await reader.fetch(0.05):
-                request = self.codec.decode(record)
-                answer = self.answer(request)
-                if answer is not None:
-                    self.log.append(self.reply(request, answer))
-
-    def reply(self, request: Message, answer: Answer) -> Out:
-        answered = PredictionAnswered(request.envelope.id, request.event.deployment, answer)
-        reply_id = (header(request.record.headers, "headrace_reply_id") or "").encode()
-        partition = int(header(request.record.headers, "headrace_reply_partition") or "0")
-        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
-        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
+        every = (self.log, self.codec, self.topics)
+        await answer_requests(*every, lambda request: self.answer(request), stop, "beginning")
 
     async def requests(self) -> list[Message]:
         return await read_all(self.log, self.codec, [self.topics.name("inference.requests")])

@@ -21,23 +21,23 @@ from headrace.asking.asker import Asker
 from headrace.asking.outcome_writer import Observer
 from headrace.clock import SystemClock
 from headrace.events.definition import digest_of
-from headrace.events.inference import Answer, PredictionAnswered, Score, Served
+from headrace.events.inference import Answer, Score, Served
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.events.registry import Route
 from headrace.hosting.health import Health
 from headrace.hosting.settings import Settings
 from headrace.log.admin import ensure_topics
-from headrace.log.codec import Codec, Message, header, out
+from headrace.log.codec import Codec, Message, out
 from headrace.log.envelope import Envelope
 from headrace.log.kafka import KafkaLog
 from headrace.log.memory import MemoryLog
-from headrace.log.port import Out
 from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace.project import Category, Deployment, Number, Project, prior
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
+from headrace.testing.answering import answer_requests
 from headrace_edge.rules.callers import Caller
 from headrace_gateway.adapters.catalogue import Catalogue
 from headrace_gateway.adapters.http import make_app
@@ -214,21 +214,7 @@ class Bench:
 
     async def respond(self, stop: asyncio.Event) -> None:
         """What inference does, as far as a gateway can tell."""
-        reader = await self.log.reader(await self.log.partitions(self.topics.name("inference.requests")), "end")
-        while not stop.is_set():
-            for record in await reader.fetch(0.05):
-                request = self.codec.decode(record)
-                answer = self.answer(request)
-                if answer is not None:
-                    self.log.append(self.reply(request, answer))
-
-    def reply(self, request: Message, answer: Answer) -> Out:
-        answered = PredictionAnswered(request.envelope.id, request.event.deployment, answer)
-        headers = request.record.headers
-        reply_id = (header(headers, "headrace_reply_id") or "").encode()
-        partition = int(header(headers, "headrace_reply_partition") or "0")
-        made = out(self.topics.name("inference.replies"), None, answered, Envelope("x", "", "test", 0.0))
-        return Out(made.topic, None, made.value, (*made.headers, ("headrace_reply_id", reply_id)), partition)
+        await answer_requests(self.log, self.codec, self.topics, lambda request: self.answer(request), stop)
 
     def route(self, *versions: int) -> None:
         """All traffic to the first version; the others are warm."""
