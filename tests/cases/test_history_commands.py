@@ -80,5 +80,5 @@ def test_a_deployments_history_is_shown_with_both_clocks_and_every_record() -> N
     (row,) = printed("finding", "list", "--all")
     assert (row["finding"], row["resolved"], row["retrains"][0]["version"]) == ("bins-f2", "log-loss is back: .421", 2)
     story = " ".join(ran("finding", "show", "bins").split())
-    assert "drift of bins (resolved)" in story
+    assert "drift of bins (resolved, warning)" in story
     assert "accepted as run binsrun2, registered as version 2" in story

@@ -165,8 +165,15 @@ async def test_an_apply_that_changes_nothing_or_other_deployments_makes_nothing_
     await place.apply(Project("p", [Deployment("d", "u", [Number("x", -9, 9)], label=LABEL)]))
     await place.live(60, 96)
     found = await place.windows("d", 5)
+    decisions, outcomes = map(place.topics.name, ("inference.decisions", "inference.outcomes"))
+    # The number of each decision, by where it lies: a window that closes has its own read again, and what follows them.
+    read = {2 * offset + partition for topic, partition, offset in place.log.fetched if topic == decisions}
     assert place.monitor._shard is shard
-    assert place.taken() == {place.topics.name(noun): 36 for noun in ("inference.decisions", "inference.outcomes")}
+    assert 24 <= min(read) <= 60
+    assert max(read) == 95
+    taken = place.taken()
+    assert taken.keys() == {decisions, outcomes}
+    assert taken[outcomes] == 36
     assert [(w.from_s, w.requests, w.labelled) for w in found] == [(n * DAY, 12, 12) for n in range(len(found))]
 
 

@@ -25,7 +25,8 @@ class Scored:
     """The scores of one version in one role, of n requests.
 
     `scores`: shape (n,), of several classes (n, classes). `labels`: shape (n,), places of classes or numbers, NaN for none.
-    `rows`: shape (n,), the place of each request in the window's rows.
+    `rows`: shape (n,), the place of each request in the window's rows. They are in an order that does not depend on how the
+    records were read: by instant, label and score. So sums over them are the same to the last bit.
     """
 
     version: int
@@ -72,7 +73,7 @@ def _of_columns(rows: Rows) -> Iterator[Scored]:
     groups = sorted((int(key) // len(ROLES), ROLES[int(key) % len(ROLES)], key) for key in np.unique(keys[keys >= 0]))
     for version, role, key in groups:
         mine = keys == key
-        yield Scored(version, role, scores[mine], rows.labels[places[mine]], places[mine])
+        yield _ordered(version, role, scores[mine], places[mine], rows)
 
 
 def _of_classes(label: LabelDefinition, rows: Rows, sample: Sequence[DecisionMade]) -> Iterator[Scored]:
@@ -95,7 +96,14 @@ def _group(version: int, role: str, found: Sequence[tuple[int, tuple[float, ...]
     width = max(len(probabilities) for _, probabilities in found)
     scores = np.array([(*probabilities, *[0.0] * (width - len(probabilities))) for _, probabilities in found])
     places = np.array([row for row, _ in found], dtype=np.int64)
-    return Scored(version, role, scores, rows.labels[places], places)
+    return _ordered(version, role, scores, places, rows)
+
+
+def _ordered(version: int, role: str, scores: Floats, places: Ints, rows: Rows) -> Scored:
+    labels = rows.labels[places]
+    columns = scores if scores.ndim == 2 else scores[:, None]
+    order = np.lexsort((*columns.T, labels, rows.table["at_s"][places]))
+    return Scored(version, role, scores[order], labels[order], places[order])
 
 
 def _scores(decision: DecisionMade) -> list[tuple[str, Score]]:
