@@ -15,7 +15,7 @@ def opened(kind: str, about: str = "") -> FindingOpened:
     return FindingOpened("f", "d", kind, "it is so", 5.0, about=about)
 
 
-FINDINGS = "headrace topic tail monitor.findings"
+FINDINGS = "headrace finding show d"
 
 
 # serving

@@ -43,7 +43,7 @@ def in_utc(matrix: NDArray[np.float32]) -> None:
         (renamed, ("contract", "inputs.carrier", "unknown"), 2),
         (seconds, ("contract", "inputs.carrier.mean", "outside"), 2),
         (kilometres, ("contract", "inputs.miles", "size"), 24),
-        (in_utc, ("inputs", "", "psi"), 24),
+        (in_utc, ("inputs", "hour", "psi"), 24),
     ],
 )
 def test_a_fault_is_found_by_its_kind(change: Change, found: tuple[str, str, str], hours: int) -> None:

@@ -97,7 +97,28 @@ def test_inputs_that_moved_make_one_finding_until_two_windows_are_quiet() -> Non
     inputs.play(2 * DAY, 3 * DAY)
     assert inputs.over == []
     inputs.play(3 * DAY, 4 * DAY)
-    assert inputs.over == ["inputs"]
+    assert inputs.over == ["inputs:hour"]
+
+
+def longer_flights(matrix: np.ndarray) -> None:
+    matrix[:, 1] *= np.linspace(1.0, 3.0, len(matrix)).astype(np.float32)
+
+
+def longer_flights_in_utc(matrix: np.ndarray) -> None:
+    longer_flights(matrix)
+    in_utc(matrix)
+
+
+def test_what_moves_while_a_finding_stands_has_a_finding_of_its_own() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY, longer_flights)
+    inputs.play(DAY, 2 * DAY, longer_flights_in_utc)
+    assert [(found.kind, found.about, found.at_s) for found in inputs.opened if found.kind == "inputs"] == [
+        ("inputs", "miles", DAY), ("inputs", "hour", 2 * DAY),
+    ]  # fmt: skip
+    inputs.play(2 * DAY, 4 * DAY, longer_flights)
+    assert [key for key in inputs.over if key.startswith("inputs:")] == ["inputs:hour"]
+    assert "inputs:miles" in inputs.open
 
 
 def test_a_finding_names_five_columns_and_how_many_more() -> None:

@@ -11,17 +11,16 @@ from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.facts import Concern, GaveUp
 
 # Kinds of which a deployment has at most one finding.
-ONCE = ("drift", "skew", "labels", "inputs")
+ONCE = ("drift", "skew", "labels")
 # The severity of an alert, by that of its finding. One of `info` has no alert.
 SEVERITIES = {"page": "critical", "warning": "warning"}
 
 # The command that shows more, by the kind of the finding.
 _COMMANDS = {
-    "drift": "headrace topic tail monitor.findings",
-    "inputs": "headrace topic tail monitor.findings",
-    "skew": "headrace topic tail monitor.findings",
+    "drift": "headrace finding show {deployment}",
+    "skew": "headrace finding show {deployment}",
     "traffic": "headrace feature list",
-    "contract": "headrace topic tail monitor.findings",
+    "contract": "headrace finding show {deployment}",
     "labels": "headrace outcome list {deployment}",
     "worse_than_prior": "headrace explain {deployment}",
 }

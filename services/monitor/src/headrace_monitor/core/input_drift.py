@@ -5,7 +5,8 @@ many rows there are, and how far one block of training rows lies from the others
 alone would find something in every window: on the flights of January to March days lie .1 away from the training rows in
 their streaming features and in the weather on all days, though nothing is wrong.
 
-The finding is over after two windows in a row in which nothing has moved.
+A finding is about the columns that began to move in a window; columns that move later have a finding of their own. It is over
+after two windows in a row in which none of its columns has moved.
 """
 
 from collections.abc import Sequence
@@ -74,12 +75,12 @@ def _marked(columns: Sequence[ColumnSeen]) -> tuple[ColumnSeen, ...]:
 def finding_of(
     deployment: str, columns: Sequence[ColumnSeen], from_s: float, to_s: float, place: str = ""
 ) -> FindingOpened:
-    """The finding of a window in which columns have moved, the most improbable first."""
+    """The finding of a window in which columns have moved, about the most improbable one, which comes first."""
     moved = sorted((column for column in columns if column.is_moved), key=lambda column: (column.p_value, -column.psi))
     named = ", ".join(f"{column.column} (PSI {column.psi:.2f})" for column in moved[:_SHOWN])
     more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
     return FindingOpened(
-        finding=derived_id(deployment, KIND, from_s)[:16],
+        finding=derived_id(deployment, KIND, moved[0].column, from_s)[:16],
         deployment=deployment,
         kind=KIND,
         summary=f"inputs moved away from the training rows: {named}{more}",
@@ -90,6 +91,7 @@ def finding_of(
         limit=LEAST_PSI,
         window_from_s=from_s,
         window_to_s=to_s,
+        about=moved[0].column,
         changed_at_s=from_s,
         severity="info",
         group=KIND,
@@ -99,3 +101,8 @@ def finding_of(
             moved=tuple(Moved(column.column, "psi", column.psi) for column in moved),
         ),
     )
+
+
+def columns_of(found: FindingOpened) -> tuple[str, ...]:
+    """The columns that a finding of this kind is about."""
+    return () if found.evidence is None else tuple(moved.column for moved in found.evidence.moved)

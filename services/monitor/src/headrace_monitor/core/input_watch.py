@@ -46,10 +46,10 @@ class InputWatch:
         self._deployment, self._length_s, self._decisions, self._references = (
             deployment, length_s, decisions, references,
         )  # fmt: skip
-        self._lasting, self._clean = Counter[str](), Counter[str]()
-        self._quiet = 0
+        self._lasting, self._clean, self._quiet = Counter[str](), Counter[str](), Counter[str]()
         # By key, of open findings, and of those that a look opens.
         self._open_faults: dict[str, str] = {}
+        self._open_moved: dict[str, frozenset[str]] = {}
         self._due_s = -math.inf
         # Since when, by the monotonic clock, there are decisions that no look has seen.
         self._is_news, self._news_s = False, math.inf
@@ -90,6 +90,11 @@ class InputWatch:
         """What the inputs show by this clock. `open_findings`: by key; `unjudged`: columns of sources that are silent anyway."""
         self.live.fold()
         self._open_faults = {key: finding.detector for key, finding in open_findings.items() if finding.kind == KIND}
+        self._open_moved = {
+            key: frozenset(input_drift.columns_of(finding))
+            for key, finding in open_findings.items()
+            if finding.kind == input_drift.KIND
+        }
         found, known = Seen(), set(open_findings)
         for end_s, start_s, is_window in self._ended(clock_s):
             is_live = end_s > self.judged_to_s
@@ -178,16 +183,22 @@ class InputWatch:
         columns = self._columns_of_most(start_s)
         if not columns:
             return
-        if any(column.is_moved for column in columns):
-            self._quiet = 0
-            if is_live and input_drift.KIND not in known:
-                found.opened.append(input_drift.finding_of(self._deployment, columns, start_s, end_s))
-                known.add(input_drift.KIND)
-            return
-        self._quiet += 1
-        if is_live and input_drift.KIND in known and self._quiet >= input_drift.QUIET_WINDOWS:
-            found.over[input_drift.KIND] = ("the inputs look like the training rows again", end_s)
-            known.discard(input_drift.KIND)
+        moved = {column.column for column in columns if column.is_moved}
+        for key, named in self._open_moved.items():
+            self._quiet[key] = 0 if named & moved else self._quiet[key] + 1
+        over = [key for key, count in self._quiet.items() if key in known and count >= input_drift.QUIET_WINDOWS]
+        for key in over if is_live else ():
+            found.over[key] = ("its inputs look like the training rows again", end_s)
+            known.discard(key)
+            del self._open_moved[key], self._quiet[key]
+        # What moves while a finding stands has a finding of its own: else one storm in the weather would hide it.
+        new = moved.difference(*self._open_moved.values())
+        if is_live and new:
+            fresh = [column for column in columns if column.column in new]
+            opened = input_drift.finding_of(self._deployment, fresh, start_s, end_s)
+            found.opened.append(opened)
+            known.add(key := f"{input_drift.KIND}:{opened.about}")
+            self._open_moved[key] = frozenset(new)
 
     def _columns_of_most(self, start_s: float) -> tuple[ColumnSeen, ...]:
         """The columns of the version that answered most in a window."""
