@@ -152,7 +152,7 @@ def test_outcomes_of_a_deployment_without_a_label_are_refused_by_apply_and_belie
 def test_compiling_alone_is_as_lenient_as_readers_are() -> None:
     lenient = Project("p", [declared(label=Binary("y", "1d"), monitoring=[PageHinkley("gini")])])
     assert compile_project(lenient).deployments[0].monitoring[0].figure == "gini"
-    with pytest.raises(Misconfigured, match="follows .*log_loss.*, got 'gini'"):
+    with pytest.raises(Misconfigured, match=r"follows .*log_loss.*, got 'gini'"):
         applicable(lenient)
 
 

@@ -7,14 +7,14 @@ from headrace.events.inference import Answer, PredictionAnswered
 from headrace.log.codec import Codec, Message, header, out
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
-from headrace.log.port import Out
+from headrace.log.port import Out, Start
 from headrace.log.topics import Topics
 
 # The answer to a request; None leaves it without one.
 AnswerTo = Callable[[Message], Answer | None]
 
 
-def reply_to(topics: Topics, asked: Sequence[tuple[str, bytes | None]], deployment: str, answer: Answer) -> Out:
+def reply_to(topics: Topics, asked: Sequence[tuple[str, bytes]], deployment: str, answer: Answer) -> Out:
     """The reply to a request with these headers, on the partition that it names."""
     headers = tuple(asked)
     answered = PredictionAnswered(header(headers, "ce_id") or "", deployment, answer)
@@ -25,7 +25,7 @@ def reply_to(topics: Topics, asked: Sequence[tuple[str, bytes | None]], deployme
 
 
 async def answer_requests(
-    log: MemoryLog, codec: Codec, topics: Topics, answer: AnswerTo, stop: asyncio.Event, start: str = "end"
+    log: MemoryLog, codec: Codec, topics: Topics, answer: AnswerTo, stop: asyncio.Event, start: Start = "end"
 ) -> None:
     """Answer requests until `stop`. `start`: `end` for those that come from now on, `beginning` for all."""
     reader = await log.reader(await log.partitions(topics.name("inference.requests")), start)
