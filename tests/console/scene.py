@@ -11,9 +11,11 @@ import msgspec
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged
+from headrace.events.audit import AuditReported
 from headrace.events.backtests import BacktestPolicy, BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.definition import digest_of
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import (
     BudgetReported,
     FindingEvidence,
@@ -159,6 +161,19 @@ class Scene:
             "delay", 1.0, 30 * DAY, now_s, 4, 90 * DAY, 1, 0.0, 2, now_s - 90 * DAY, 0.4, 0.9, (FINDING,)
         )
         self.append("monitor.windows", "delay", ledger)
+
+    def switch_and_arm(self) -> None:
+        """What the switch to version 2 brought, and an A/A arm that errs more often than is stated."""
+        now_s = self.clock.now_s()
+        self.append(
+            "monitor.windows",
+            "delay",
+            EfficacyReported("delay", 2, 1, now_s - 6 * DAY, now_s, 6, 540, 0.006, -0.002, 0.014),
+        )
+        arm = AuditReported(
+            "delay", 0.1, now_s - 90 * DAY, now_s, 20, 6, 0.3, 0.119, 0.543, 0.05, 0, 0.0, 0.0, 0.168, 0.00625
+        )
+        self.append("monitor.windows", "delay", arm)
 
     def back_test(self) -> None:
         """A back-test of three policies is published; the last one never retrains."""

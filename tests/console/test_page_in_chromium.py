@@ -33,6 +33,7 @@ async def test_every_page_is_accessible_and_fits_a_narrow_screen(scene: Scene, b
     scene.open_finding()
     scene.alert("firing")
     scene.monitor()
+    scene.switch_and_arm()
     found, wide = [], {}
     async with scene.running(), tab(browser, scene.url) as page:
         for path in PAGES:
@@ -111,6 +112,18 @@ async def test_a_published_back_test_is_a_plot_with_a_table(scene: Scene, browse
         await expect(row).to_contain_text("2 of 2 asked")
         await expect(panel.get_by_role("row", name="deaf")).to_contain_text("too few rows for bounds")
         await expect(panel).to_contain_text("Planted: flip=.3@2026-10-20..3d.")
+
+
+async def test_the_switch_and_the_arm_are_shown_once_they_were_measured(scene: Scene, browser: Browser) -> None:
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/deployments/delay/monitoring")
+        panel = page.locator("#worth")
+        await expect(panel).to_contain_text("No switch was measured yet")
+        await expect(panel).to_contain_text("is not known")
+        scene.switch_and_arm()
+        await expect(panel).to_contain_text("v2 gained +.006 per request on v1 (90 %: −.002 to +.014)")
+        await expect(panel).to_contain_text("6 of 20 trials (95 %: 11.9 % to 54.3 %; stated: at most 5 %)")
+        await expect(panel.locator(".state")).to_have_text(re.compile("more often than stated"))
 
 
 async def test_labels_of_a_narrow_table_do_not_overlap(scene: Scene, browser: Browser) -> None:

@@ -1,10 +1,13 @@
 """What the monitor says of charts, estimates, columns and the budget of pages, as the page shows it."""
 
-from services.console.tests.known import DAY_S, Known
+from services.console.tests.known import DAY_S, LABEL, Known
 
+from headrace.events.audit import AuditReported
 from headrace.events.backtests import BacktestPolicy, BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported, FindingEvidence, Segment, WindowEstimated
+from headrace.project import Deployment
 from headrace_console.core.monitored import KEPT, MOST_CHARTS
 
 
@@ -69,6 +72,21 @@ def test_columns_are_those_of_the_newest_window_that_compared_any() -> None:
 def test_the_ledger_is_the_newest_one() -> None:
     known = Known().take("monitor.windows", budget(5.0, 1)).take("monitor.windows", budget(4.0, 0))
     assert known.document("monitoring/d")["ledger"]["spent"] == 1
+
+
+def test_what_the_newest_switch_brought_and_the_newest_rates_of_the_arm_are_shown() -> None:
+    def arm(at_s: float, trials: int) -> AuditReported:
+        return AuditReported("d", 0.1, 0.0, at_s, trials, 1, 1 / trials, 0.1, 0.9, 0.05, 0, 0.0, 0.0, 0.6, 0.01)
+
+    def switch(at_s: float, gain: float) -> EfficacyReported:
+        return EfficacyReported("d", 2, 1, 0.0, at_s, 3, 90, gain)
+
+    known = Known(Deployment("d", unit="flight", inputs=[], label=LABEL, audit_share=0.1))
+    assert (known.document("monitoring/d").get("audit"), known.document("monitoring/d")["audit_share"]) == (None, 0.1)
+    for event in (arm(5.0, 2), arm(4.0, 1), switch(5.0, 0.02), switch(4.0, 0.01)):
+        known.take("monitor.windows", event)
+    found = known.document("monitoring/d")
+    assert (found["audit"]["trials"], found["efficacy"]["gain"]) == (2, 0.02)
 
 
 def test_the_newest_back_test_is_shown_until_it_is_deleted() -> None:

@@ -42,6 +42,25 @@ export interface Alerts {
   silences: Record<string, SilenceRow>;
 }
 
+/** How the trials of an A/A arm have ended: the champion on a share of its units beside the champion on all others. `share`: of the units. A trial lasts as many cycles as a rollout's level test needs. `failed`: trials that showed a difference where there is none; `rate`: their share, with 95 % bounds `low`, `high` (Clopper and Pearson); `alpha`: the share that is stated. `rolled_back`: trials that would have rolled the arm back, likewise with `rollback_rate`, `rollback_low`, `rollback_high` and `rollback_alpha`. All count since `since_s`. */
+export interface AuditReported {
+  deployment: string;
+  share: number;
+  since_s: number;
+  at_s: number;
+  trials: number;
+  failed: number;
+  rate: number;
+  low: number;
+  high: number;
+  alpha: number;
+  rolled_back: number;
+  rollback_rate: number;
+  rollback_low: number;
+  rollback_high: number;
+  rollback_alpha: number;
+}
+
 /** What one policy of a back-test was worth. `alarms`: findings, `pages` of them called somebody; `false_alarms`: while no planted fault was there; `allowed`: by its budget in this stretch, None where it states none. `asked`: retrains that were asked for; `retrains_s`: since when each of those that answered did. `gain`: how much lower the loss is per request than without any retrain, with bounds of 90 % (`low`, `high`; None where there were too few rows). `among_phases`, `among_random`: the percentile of the gain among calendars of equal count, at all phases and at random; `by_timing`: the same of its instants alone. `curve`: what it had gained by each instant of `BacktestReported.curve_at_s`. */
 export interface BacktestPolicy {
   name: string;
@@ -215,6 +234,21 @@ export interface Edge {
   behind_records: number | null;
 }
 
+/** What `version` gained per request over `previous`, the champion before it, on the same requests since the switch. `gain`: the mean of how much lower its bounded score is (Brier; for numbers the absolute error as a share of the declared range); below 0 it does worse. `low`, `high`: bounds of 90 % by blocks of a day that hold at every look, None with fewer than two days. `days`: with such requests. `is_final`: the days that were asked for are over, or another version is champion. */
+export interface EfficacyReported {
+  deployment: string;
+  version: number;
+  previous: number;
+  since_s: number;
+  at_s: number;
+  days: number;
+  requests: number;
+  gain: number;
+  low: number | null;
+  high: number | null;
+  is_final: boolean;
+}
+
 /** A story from its cause to its end. `mttd_s`, `mttr_s`: event time; `why_not`: why one of them is not known. */
 export interface Episode {
   title: string;
@@ -341,7 +375,7 @@ export interface MonitoredWindow {
   estimates: Record<string, EstimateSeen>;
 }
 
-/** What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`. `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares. */
+/** What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`. `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares. `audit_share`: of the units that are the A/A arm, 0 for none. */
 export interface Monitoring {
   charts: (string)[];
   metrics: (string)[];
@@ -349,10 +383,13 @@ export interface Monitoring {
   columns: Record<string, ColumnRow>;
   columns_to_s: number | null;
   ledger: BudgetReported | null;
+  efficacy: EfficacyReported | null;
+  audit: AuditReported | null;
   marks: Record<string, SeriesMark>;
   declared: (string)[];
   left_out: number;
   backtest: BacktestReported | null;
+  audit_share: number;
 }
 
 /** A column that moved together with a finding. `statistic`: `psi`, `null_share` or `unknown_share`; `before`: usually. */

@@ -20,6 +20,7 @@ import { type Band, estimateLines, figureLines, held as inBounds, named, newest,
 import { count, figure, limit, percent, things, words } from "../values/numbers";
 import { Heading } from "./heading";
 import { Backtest } from "./monitoring_backtest";
+import { Worth } from "./monitoring_worth";
 
 export function MonitoringPage({ name }: { name: string }): JSX.Element {
   const held = documentOf(`monitoring/${name}`);
@@ -42,12 +43,13 @@ function Parts({ name, held }: { name: string; held: Held<Monitoring> }): JSX.El
       <Panel title="Charts" held={held} id="charts" beside={charts.length > 0 && <Ranges held={held} />}><Charts of={of} name={name} charts={charts} /></Panel>
       <Panel title="Estimated before labels, and as it was" held={held} id="estimates"><Estimates of={of} name={name} metrics={metrics} /></Panel>
       <Panel title="Columns against the training rows" held={held} id="columns"><Columns of={of} held={held} name={name} /></Panel>
+      <Panel title="The newest switch, and the A/A arm" held={held} id="worth"><Worth of={of} name={name} /></Panel>
       <Panel title="Back-test" held={held} id="backtest"><Backtest of={of} name={name} /></Panel>
     </>
   );
 }
 
-const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, marks: {}, declared: [], left_out: 0, backtest: null };
+const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, efficacy: null, audit: null, marks: {}, declared: [], left_out: 0, backtest: null, audit_share: 0 };
 
 // The ledger
 

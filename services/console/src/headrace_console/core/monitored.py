@@ -1,4 +1,5 @@
-"""Charts, estimates, columns, ledgers and back-tests: the newest `KEPT` windows of each deployment, packed.
+"""Charts, estimates, columns, ledgers, what switches brought, rates of A/A arms and back-tests: the newest `KEPT` windows of
+each deployment, packed.
 
 Of a window are kept the charts of all requests, and of segments those nearest to their limit, `MOST_CHARTS` in all, and the
 estimates of the version that has most of them. What a window was estimated to be stays until its labels came.
@@ -7,15 +8,21 @@ estimates of the version that has most of them. What a window was estimated to b
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
+from headrace.events.audit import AuditReported
 from headrace.events.backtests import BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported, WindowClosed, WindowEstimated
 from headrace_console.core.documents import ChartSeen, ColumnRow, EstimateSeen, MonitoredWindow
 
 KEPT, MOST_CHARTS, MOST_ESTIMATES, MOST_COLUMNS = 240, 24, 8, 100
+# What is taken of `monitor.windows`.
+Measured = WindowClosed | WindowEstimated | BudgetReported | EfficacyReported | AuditReported
+_Report = TypeVar("_Report", BudgetReported, EfficacyReported, AuditReported)
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(MonitoredWindow).decode
 
@@ -28,6 +35,8 @@ class Held:
     columns: tuple[ColumnRow, ...] = ()
     columns_to_s: float | None = None
     ledger: BudgetReported | None = None
+    efficacy: EfficacyReported | None = None
+    audit: AuditReported | None = None
     backtest: BacktestReported | None = None
 
     def points(self) -> dict[float, MonitoredWindow]:
@@ -45,15 +54,18 @@ class Monitored:
         """What is held of a deployment; None for nothing."""
         return self._of.get(deployment)
 
-    def take(self, event: WindowClosed | WindowEstimated | BudgetReported) -> None:
+    def take(self, event: Measured) -> None:
         """Take a record of the monitor."""
         if isinstance(event, WindowClosed) and not (event.charts or event.columns or event.estimates):
             return
         held = self._of.setdefault(event.deployment, Held())
         match event:
             case BudgetReported():
-                if held.ledger is None or event.at_s >= held.ledger.at_s:
-                    held.ledger = event
+                held.ledger = _newer(held.ledger, event)
+            case EfficacyReported():
+                held.efficacy = _newer(held.efficacy, event)
+            case AuditReported():
+                held.audit = _newer(held.audit, event)
             case WindowEstimated():
                 known = held.windows.get(event.to_s)
                 if known is None:
@@ -68,6 +80,10 @@ class Monitored:
     def take_backtest(self, deployment: str, event: object) -> None:
         """Take the newest back-test of a deployment; anything else takes the one before away."""
         self._of.setdefault(deployment, Held()).backtest = event if isinstance(event, BacktestReported) else None
+
+
+def _newer(before: _Report | None, after: _Report) -> _Report:
+    return after if before is None or after.at_s >= before.at_s else before
 
 
 def _keep(held: Held, to_s: float, window: MonitoredWindow) -> None:

@@ -27,10 +27,13 @@ def document(world: World, name: str) -> Monitoring | None:
         {row.column: row for row in held.columns},
         held.columns_to_s,
         held.ledger,
+        held.efficacy,
+        held.audit,
         series.marks_of(world, name),
         tuple(f"{words(one.detector)} of {words(one.figure)}" for one in detectors),
         max(len(charts) - CHARTS_SHOWN, 0),
         held.backtest,
+        0.0 if definition is None else definition.audit_share,
     )
 
 

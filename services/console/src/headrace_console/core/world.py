@@ -7,7 +7,7 @@ count of its changes, so that a document is computed again only when something t
 from collections.abc import Mapping
 
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
-from headrace.events.monitor import BudgetReported, WindowClosed, WindowEstimated
+from headrace.events.monitor import WindowClosed
 from headrace.events.ops import HealthReported
 from headrace.events.project import ProjectApplied
 from headrace.evidence.timeline import Timeline
@@ -15,7 +15,7 @@ from headrace.log.codec import Message
 from headrace_console.core.alerts import Alarms
 from headrace_console.core.dead_letters import Letters
 from headrace_console.core.findings import Findings
-from headrace_console.core.monitored import Monitored
+from headrace_console.core.monitored import Measured, Monitored
 from headrace_console.core.releases import Releases
 from headrace_console.core.reports import Reports
 from headrace_console.core.seen import Seen
@@ -91,7 +91,7 @@ class World:
             case "ops.stops":
                 self.letters.take_stop(seen)
                 self.touch("letters")
-            case "monitor.windows" if isinstance(seen.event, WindowClosed | WindowEstimated | BudgetReported):
+            case "monitor.windows" if isinstance(seen.event, Measured):
                 if isinstance(seen.event, WindowClosed):
                     self.windows.take(seen.event)
                 self.monitored.take(seen.event)

@@ -1,10 +1,12 @@
-"""How a deployment is monitored: its charts, its estimates, the columns that moved, the ledger of its pages, and the newest
-back-test of its policies.
+"""How a deployment is monitored: its charts, its estimates, the columns that moved, the ledger of its pages, what its
+newest switch brought, the rates of its A/A arm, and the newest back-test of its policies.
 """
 
 import msgspec
 
+from headrace.events.audit import AuditReported
 from headrace.events.backtests import BacktestReported
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported
 from headrace_console.core.documents.series import SeriesMark
 
@@ -60,6 +62,7 @@ class Monitoring(msgspec.Struct, frozen=True):
     """What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that
     any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`.
     `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares.
+    `audit_share`: of the units that are the A/A arm, 0 for none.
     """
 
     charts: tuple[str, ...] = ()
@@ -68,7 +71,10 @@ class Monitoring(msgspec.Struct, frozen=True):
     columns: dict[str, ColumnRow] = {}
     columns_to_s: float | None = None
     ledger: BudgetReported | None = None
+    efficacy: EfficacyReported | None = None
+    audit: AuditReported | None = None
     marks: dict[str, SeriesMark] = {}
     declared: tuple[str, ...] = ()
     left_out: int = 0
     backtest: BacktestReported | None = None
+    audit_share: float = 0.0
