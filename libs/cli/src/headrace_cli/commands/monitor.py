@@ -1,4 +1,4 @@
-"""`headrace monitor backtest|ledger`."""
+"""`headrace monitor backtest|ledger|windows`."""
 
 import json
 import secrets
@@ -13,9 +13,13 @@ from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.instants import instant_s
 from headrace_cli.session import Session, plain, run
+from headrace_cli.terminal.numbers import MOST_SHOWN
 from headrace_cli.terminal.render import console, finite, harmless, put, show
 
-app = typer.Typer(help="The monitor: its budget of pages, and what its policies would have done.", no_args_is_help=True)
+app = typer.Typer(
+    help="The monitor: closed and open windows, the budget of pages, and what policies would have done.",
+    no_args_is_help=True,
+)
 
 _MOST_FITS = 1000
 
@@ -89,6 +93,20 @@ def ledger(
         pages = {} if found is None else plain(found)
         return print(json.dumps({**pages, "audit": None if audit is None else plain(audit)}, indent=2))
     return put(lines_of(found, audit))
+
+
+@app.command("windows")
+def windows(
+    deployment: Annotated[str, typer.Argument(help="The deployment whose evaluation windows are shown.")],
+    last: Annotated[int, typer.Option("--last", min=1, max=MOST_SHOWN, help="How many of the newest.")] = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Closed windows with their figures per version and slice, and charts; open ones with the share of labels that came."""
+    from headrace_cli.evidence.windows import plain_windows, read_windows
+    from headrace_cli.evidence.windows_shown import show_windows
+
+    found = run(lambda session: read_windows(session, deployment, last))
+    return print(json.dumps(finite(plain_windows(found, plain)), indent=2)) if as_json else show_windows(found)
 
 
 async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool, publish: bool) -> dict[str, Any]:

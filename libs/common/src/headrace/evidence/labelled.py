@@ -18,9 +18,13 @@ def labels_by_request(
     mine = [decision for decision in decisions if decision.deployment == deployment.name]
     if deployment.label is None or not mine:
         return {}
-    table = table_of(b"".join(row for row in _rows(deployment, outcomes) if row is not None))
-    labels = labels_of(deployment.label, _asked(mine), table).labels.tolist()
+    labels = labels_of(deployment.label, _asked(mine), table_of(packed_rows(deployment, outcomes))).labels.tolist()
     return {decision.request_id: value for decision, value in zip(mine, labels, strict=True) if value == value}
+
+
+def packed_rows(deployment: DeploymentDefinition, outcomes: Iterable[Message]) -> bytes:
+    """The outcomes of a deployment whose label is of its kind, as rows of `headrace.features.outcomes.OUTCOME`."""
+    return b"".join(row for row in _rows(deployment, outcomes) if row is not None)
 
 
 def fates_by_place(
