@@ -93,6 +93,19 @@ def test_each_retrain_says_how_it_ended() -> None:
     assert (joined.answer, joined.run) == ("coalesced", "run1")
 
 
+def test_a_retrain_says_what_its_version_gained_until_the_days_that_were_asked_for_are_over() -> None:
+    history = History()
+    history.drift_to_switch()
+    history.gained(2, 0.02)
+    history.gained(2, 0.0123, 0.001, days=14, is_final=True)
+    history.gained(2, -0.5, days=15)  # of a later switch
+    history.gained(3, -0.5)
+    (retrain,) = only(folded(history)).retrains
+    assert retrain.gained is not None
+    assert (retrain.gained.gain, retrain.gained.days, retrain.gained.previous) == (0.0123, 14, 1)
+    assert (retrain.version, retrain.end_place) == (2, "monitor.windows.v1/0/2")
+
+
 def test_open_findings_stay_when_the_oldest_go() -> None:
     history = History()
     history.finding("open")

@@ -94,6 +94,49 @@ def test_a_roll_back_on_evidence_belongs_to_the_rollout_that_it_undoes() -> None
     assert (episode.state, episode.mark, episode.steps[-1].kind) == ("ended", "page", "alias.moved")
 
 
+def test_what_a_switch_brought_is_the_newest_step_of_its_story() -> None:
+    history = History()
+    history.gained(2, 0.5)  # of a switch that nobody knows
+    history.drift_to_switch()
+    history.gained(2, 0.02)
+    history.drift_to_switch(version=3)
+    history.gained(2, 0.0123, 0.001, days=14, is_final=True)
+    second, third = history.episodes()
+    assert [step.id for step in second.steps if step.kind == "efficacy.reported"] == ["gained-2-14"]
+    assert (second.steps[-1].sentence, second.steps[-1].state) == (
+        "version 2 gains .0123 per request against version 1 (+.001 to +.0236) over 14 days and 21,000 requests",
+        "ok",
+    )
+    assert (second.how, second.standing) == ("promoted", second.steps[-1].sentence)
+    assert second.mttr.event_s == 0.0
+    assert third.steps[-1].kind == "finding.resolved"
+
+
+def test_a_switch_that_lost_asks_for_attention_and_one_without_bounds_is_not_known() -> None:
+    history = History()
+    history.drift_to_switch()
+    history.gained(2, -0.02)
+    (episode,) = history.episodes()
+    assert (episode.steps[-1].sentence, episode.steps[-1].state) == (
+        "version 2 loses .02 per request against version 1 over 1 day and 1,500 requests, without bounds, so far",
+        "unknown",
+    )
+    history.gained(2, -0.02, -0.03, days=3)
+    (episode,) = history.episodes()
+    assert episode.steps[-1].state == "attention"
+
+
+def test_what_a_roll_back_brought_belongs_to_the_roll_back() -> None:
+    history = History()
+    history.drift_to_switch()
+    command = history.by_hand(RollBack("d", 2, "customers complain", "anna"), "cli-1")
+    history.add(RolledBack("d", 2, 1, "rolled back by anna", "anna"), "back", command, history.wall_s)
+    history.add(AliasMoved("d", "champion", 1, 2, "customers complain"), "alias", command, history.wall_s, 0.0)
+    history.gained(1, 0.02)
+    _, episode = history.episodes()
+    assert kinds(episode) == ["roll.back", "rolled.back", "alias.moved", "efficacy.reported"]
+
+
 def test_a_rollout_by_hand_is_a_story_without_a_training() -> None:
     history = History()
     history.by_hand(registered_by_hand(), "cli-0")

@@ -10,7 +10,7 @@ from headrace.events.monitor import FindingEvidence, Moved, Segment
 from headrace.evidence.episodes import Duration, Episode, Medians
 from headrace.evidence.findings import Finding, Retrain, WindowSeen
 from headrace.evidence.lines import Line, lines_of
-from headrace.evidence.steps import number
+from headrace.evidence.steps import number, sentence
 from headrace_cli.terminal.render import console, harmless
 
 MARKS = {"ok": ("●", "green"), "attention": ("◆", "yellow"), "page": ("▲", "bold red"), "unknown": ("○", "dim")}
@@ -174,6 +174,8 @@ def _about(found: Finding) -> Iterable[tuple[str, str]]:
             yield f"window {name}", _window(window)
     for retrain in found.retrains:
         yield "retrain", f"{_retrain(retrain)}  {shorter(retrain.end_place)}"
+        if retrain.gained is not None:
+            yield "gained", sentence(retrain.gained)
     if not found.retrains:
         yield "retrain", "none was requested"
     if found.resolved_s is not None and found.resolved_wall_s is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import VersionRegistered
 from headrace.events.training import (
@@ -52,6 +53,7 @@ class WindowSeen(msgspec.Struct, frozen=True):
 class Retrain(msgspec.Struct, frozen=True):
     """A retrain that was requested because of a finding. `answer`: `""` before there is one, `accepted`, `coalesced` or
     `refused`; `outcome`: of its run, "" while there is none. `version`: that it made. `end_place`: of the newest record.
+    `gained`: what that version gained over the one before it since its switch, by the newest report; None before one.
     """
 
     request: str
@@ -63,6 +65,7 @@ class Retrain(msgspec.Struct, frozen=True):
     reason: str = ""
     version: int | None = None
     end_place: str = ""
+    gained: EfficacyReported | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -178,7 +181,7 @@ class Findings:
 
 _TAKEN = (
     WindowClosed, FindingOpened, FindingResolved, RetrainRequested, RetrainAccepted, RetrainCoalesced, RetrainRefused,
-    TrainingFinished, VersionRegistered,
+    TrainingFinished, VersionRegistered, EfficacyReported,
 )  # fmt: skip
 
 
@@ -249,7 +252,7 @@ def _request(held: _Held, event: RetrainRequested, message: Message, place: str)
 
 
 def _answer(held: _Held, event: Any, place: str) -> None:
-    """What became of a retrain: an answer to its request, the end of its run, or the version that it made."""
+    """What became of a retrain: an answer to its request, the end of its run, the version that it made, or what that gained."""
     for found in held.findings.values():
         retrains = tuple(_answered(one, event, place) for one in found.retrains)
         if retrains != found.retrains:
@@ -268,4 +271,8 @@ def _answered(retrain: Retrain, event: Any, place: str) -> Retrain:
             return replace(retrain, outcome=event.outcome, reason=event.reason, end_place=place)
         case VersionRegistered() if retrain.run and event.command_id == derived_id("register", retrain.run):
             return replace(retrain, version=event.version, end_place=place)
+        case EfficacyReported() if event.version == retrain.version and not (
+            retrain.gained and retrain.gained.is_final
+        ):
+            return replace(retrain, gained=event, end_place=place)
     return retrain

@@ -115,6 +115,9 @@ def state_of(event: Any) -> State:
             return "unknown"
         case RouteChanged(route=route):
             return "attention" if route.passed_over else "ok"
+        case EfficacyReported(low=low, high=high):
+            has_lost = high is not None and high < 0
+            return "attention" if has_lost else "ok" if low is not None and low > 0 else "unknown"
     return "attention" if isinstance(event, _ATTENTION) else "ok"
 
 
@@ -187,13 +190,17 @@ def sentence(event: Any) -> str:
 
 def _efficacy(event: EfficacyReported) -> str:
     """What a switch brought, in words."""
+    verb = "gains" if event.gain >= 0 else "loses"
     is_known = event.low is not None and event.high is not None
-    bounds = f" ({event.low:+.4f} to {event.high:+.4f})" if is_known else ", without bounds yet"
+    bounds = f" ({_signed(event.low or 0.0)} to {_signed(event.high or 0.0)})" if is_known else ""
     over = f"over {event.days} day{'s' * (event.days != 1)} and {event.requests:,} requests"
-    until = "" if event.is_final else ", so far"
-    return (
-        f"version {event.version} gains {event.gain:+.4f} per request on version {event.previous}{bounds} {over}{until}"
-    )
+    until = f"{'' if is_known else ', without bounds'}{'' if event.is_final else ', so far'}"
+    gain = f"{verb} {number(abs(event.gain))} per request against version {event.previous}"
+    return f"version {event.version} {gain}{bounds} {over}{until}"
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def _of_monitor(event: Any) -> str:

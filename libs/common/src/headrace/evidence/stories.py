@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from headrace.events import type_name
 from headrace.events.alerts import AlertChanged
 from headrace.events.audit import AuditReported
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.inference import VersionLoadFailed, VersionUnloadable, VersionWarmed
 from headrace.events.monitor import BudgetReported, FindingOpened, WindowClosed, WindowEstimated
 from headrace.events.registry import (
@@ -26,12 +27,12 @@ from headrace.events.registry import (
     VersionApproved,
     VersionRegistered,
 )
-from headrace.events.training import RetrainAccepted, TrainingProgressed
+from headrace.events.training import RetrainAccepted
 from headrace.events.verdicts import VerdictGiven
 from headrace.evidence.early_alerts import EarlyAlerts, Harms, SeenAlerts, alert_key, kind_of, kinds_of
 from headrace.evidence.episodes import Entry, Episode, episode_of, in_order, opened
 from headrace.evidence.steps import Step, part_of, sentence, short, state_of
-from headrace.evidence.turns import Turn, finding_key, turn_of, version_key
+from headrace.evidence.turns import Turn, finding_key, newest_alone, switch_key, turn_of, version_key
 from headrace.log.codec import Message
 
 # An instance publishes that it has warmed a version after the registry has seen it.
@@ -79,7 +80,7 @@ class Story:
         self._places: OrderedDict[str, str] = OrderedDict()
         self._verdicts: OrderedDict[str, str] = OrderedDict()
         self._progress: dict[str, str] = {}
-        # The newest episode of a version, of a kind of finding, and of a rollout.
+        # The newest episode of a version, of its switch, of a kind of finding, and of a rollout.
         self._newest: dict[str, int] = {}
         self._queued: int | None = None
         self._early, self._alerts, self._harms = EarlyAlerts(), SeenAlerts(), Harms()
@@ -155,6 +156,8 @@ class Story:
             return self._of_alert(message, event)
         if isinstance(event, _OF_LOADING):
             return self._warming(event, message.record.timestamp_ms / 1000)
+        if isinstance(event, EfficacyReported):
+            return self._newest.get(switch_key(event.version), self._newest.get(version_key(event.version)))
         if turn is None:
             return None
         keys, cause = [*turn.refs, *turn.answers], message.envelope.causation_id or ""
@@ -245,6 +248,8 @@ class Story:
             self._newest |= dict.fromkeys(kinds_of(event), number)
         if isinstance(event, RolledBack):
             self._newest["rollout"] = number
+        if isinstance(event, AliasMoved) and event.alias == "champion":
+            self._newest[switch_key(event.version)] = number
         if isinstance(event, RolloutStarted | RolloutAdvanced | RolledBack):
             self._before = (cause, number)
 
@@ -292,10 +297,10 @@ class Story:
         # NB: the trainer's registration only links its run to its version.
         if not text or (isinstance(message.event, RegisterVersion) and message.envelope.causation_id):
             return
-        if isinstance(message.event, TrainingProgressed):
-            before = self._progress.pop(message.event.run, None)
+        if only := newest_alone(message.event):
+            before = self._progress.pop(only, None)
             self._steps -= found.entries.pop(before, None) is not None if before else 0
-            self._progress[message.event.run] = message.envelope.id
+            self._progress[only] = message.envelope.id
         step = _step(message, turn, text, event_s)
         found.entries[step.id] = (replace(step, cause_place=self._place_of(step.cause)), turn)
         self._steps += 1

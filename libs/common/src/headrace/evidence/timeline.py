@@ -15,9 +15,10 @@ Where a name is not enough:
 | an alias, a route            | what the record before it did, if both follow from one cause; else its command       |
 | a version warmed             | the newest episode of its version, from its first step to 30 s after its last        |
 | an alert                     | the newest episode with a finding of its kind, or the newest rollout                 |
+| what a switch brought        | the episode in which that version became champion last, else no step                 |
 
 Per deployment the newest `MOST_EPISODES` episodes are held, ended ones go first, and `MOST_STEPS` steps; of a run only
-the newest progress. Of more than `MOST_DEPLOYMENTS` those go first of which there are only commands and refusals, since
+the newest progress, of a switch only the newest figure of what it brought. Of more than `MOST_DEPLOYMENTS` those go first of which there are only commands and refusals, since
 anybody may write a name into a users' topic.
 """
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from headrace.events import type_name
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace.events.registry import (
     AliasMoved,
@@ -117,6 +118,21 @@ def finding_key(ident: str) -> str:
 def version_key(version: int) -> str:
     """The key of a version."""
     return f"version:{version}"
+
+
+def switch_key(version: int) -> str:
+    """The key of a version's last switch: it became champion."""
+    return f"switch:{version}"
+
+
+def newest_alone(event: Any) -> str:
+    """Of what only the newest report is a step: of a run, or of what a switch brought; "" for others."""
+    match event:
+        case TrainingProgressed():
+            return f"run:{event.run}"
+        case EfficacyReported():
+            return f"gain:{event.version}:{event.previous}"
+    return ""
 
 
 def _of_finding(event: Any, ident: str, cause: str) -> Turn | None:

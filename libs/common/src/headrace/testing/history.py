@@ -4,6 +4,7 @@ from typing import Any
 
 from headrace.events import type_name
 from headrace.events.alerts import AlertChanged, AlertSilence
+from headrace.events.efficacy import EfficacyReported
 from headrace.events.inference import VersionWarmed
 from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.events.registry import (
@@ -149,6 +150,14 @@ class History:
         starts_at = format_instant(self.wall_s + 1.0 - began_s)
         event = AlertChanged(status, labels, {"summary": "look at it"}, starts_at, "", "fp", silence=silence)
         return self.add(event, f"{name}-{status}-{len(self.messages)}", time_s=self.wall_s)
+
+    def gained(
+        self, version: int, gain: float, low: float | None = None, days: int = 1, *, is_final: bool = False
+    ) -> str:
+        """The monitor reports what the switch to a version brought. `low`: `high` is as far from the gain."""
+        high = None if low is None else 2 * gain - low
+        fields = (version, version - 1, self.at_s, self.at_s + days * 24 * HOUR_S, days, 1500 * days, gain, low, high)
+        return self.add(EfficacyReported("d", *fields, is_final=is_final), f"gained-{version}-{days}")
 
     def drift_to_switch(self, deployment: str = "d", version: int = 2) -> None:
         """Drift, retrain, gates, a blue-green switch, and four hours later the finding's end."""
