@@ -61,7 +61,7 @@ screenshots: setup ## pictures of the console for README and guides, from the re
 	@mkdir -p docs/images
 	@HEADRACE_SCREENSHOTS=docs/images $(BIN)/pytest tests/console/test_story.py
 
-bench: setup ## side by side with peers (ONLY=console, estimates, evidence, features, inputs, memory, monitor, rollouts, serving, shadows, streams)
+bench: setup ## side by side with peers (ONLY=agreement, console, estimates, evidence, features, inputs, memory, monitor, rollouts, serving, shadows, streams)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 demo: setup ## real flights through every service (ACT=...)

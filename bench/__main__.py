@@ -1,4 +1,4 @@
-"""`make bench`: every area, or ONLY=console, estimates, evidence, features, inputs, memory, monitor, serving, rollouts, shadows or streams; writes build/bench/report.json and report.md."""
+"""`make bench`: every area, or ONLY=agreement, console, estimates, evidence, features, inputs, memory, monitor, serving, rollouts, shadows or streams; writes build/bench/report.json and report.md."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import sys
 import msgspec
 
 from bench import (
+    agreement,
     console,
     estimates,
     evidence,
@@ -21,6 +22,7 @@ from bench import (
 from bench.measure import BUILD, Row
 
 AREAS = {
+    "agreement": agreement.run,
     "console": console.run,
     "estimates": estimates.run,
     "evidence": evidence.run,

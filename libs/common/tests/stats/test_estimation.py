@@ -89,7 +89,7 @@ def test_calibration_is_isotonic_in_the_bins() -> None:
     assert e.calibrated(found, scores) == pytest.approx(sigmoid(np.log(scores / (1 - scores)) / 1.5), abs=0.03)
     values, weights = rng.random(40), rng.random(40) + 0.1
     wanted = IsotonicRegression().fit_transform(np.arange(40), values, sample_weight=weights)
-    assert e._isotonic(values, weights) == pytest.approx(wanted)
+    assert e.isotonic(values, weights) == pytest.approx(wanted)
     several, _ = taught("classes")
     found = e.calibrated(several, np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]))
     assert found.sum(axis=1) == pytest.approx([1.0, 1.0])

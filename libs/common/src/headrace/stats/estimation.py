@@ -203,11 +203,11 @@ def _calibrated(sums: Floats, scores: Floats) -> Floats:
     rows, odds_sums, positives = sums[seen].T
     odds = odds_sums / rows
     weights = rows + PSEUDO
-    shares = _isotonic((positives + PSEUDO / (1 + np.exp(-odds))) / weights, weights)
+    shares = isotonic((positives + PSEUDO / (1 + np.exp(-odds))) / weights, weights)
     return np.clip(np.interp(_log_odds(scores), odds, shares), _EPS, 1 - _EPS)
 
 
-def _isotonic(values: Floats, weights: Floats) -> Floats:
+def isotonic(values: Floats, weights: Floats) -> Floats:
     """The closest rising sequence, by weighted squares: pools of adjacent violators (Ayer et al. 1955)."""
     pools: list[tuple[float, float, int]] = []
     for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
