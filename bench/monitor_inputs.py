@@ -18,13 +18,13 @@ from headrace.events.inference import DecisionMade, Score, Served
 from headrace.events.monitor import FindingOpened
 from headrace.events.references import VersionReference
 from headrace.events.registry import Signature
+from headrace.stats.references import SCORE, column_of
 from headrace.testing.registry import version_of
 from headrace_flights.schedule import EPOCH_S, Schedule
 from headrace_monitor.core.findings import on_inputs
 from headrace_monitor.core.input_watch import InputWatch
 from headrace_monitor.core.references import References
 from headrace_monitor.core.source_silence import silence
-from headrace_trainer.core.reference import SCORE, column_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

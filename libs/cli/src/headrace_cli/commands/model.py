@@ -57,6 +57,14 @@ Classes = Annotated[
     typer.Option(help="The names of its classes, in the model's order, if its file has none: no,yes."),
 ]
 
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Rows that are normal for it (CSV, Parquet), which it has not seen if possible: live ones are compared with them."
+    ),
+]
+ReferenceAt = Annotated[str, typer.Option(help="The column of --reference that says when each row was asked.")]
+
 
 @app.callback()
 def _group() -> None:
@@ -266,6 +274,8 @@ def register(
     frame: Frame = False,
     sample: Sample = None,
     classes: Classes = None,
+    reference: Reference = None,
+    reference_at: ReferenceAt = "at",
     as_json: AsJson = False,
 ) -> None:
     """Register a model file as a new version, and release it.
@@ -274,8 +284,9 @@ def register(
     """
     tags = pairs(tag or (), "--tag")
     about = Registration(
-        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
-    )
+        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes),
+        reference, reference_at,
+    )  # fmt: skip
     _show_registered(register_file(file, about), "", as_json)
 
 
@@ -293,14 +304,17 @@ def import_model(
     frame: Frame = False,
     sample: Sample = None,
     classes: Classes = None,
+    reference: Reference = None,
+    reference_at: ReferenceAt = "at",
     as_json: AsJson = False,
 ) -> None:
     """Register the model of an MLflow directory: skops, ONNX, native XGBoost or LightGBM; never a pickle."""
     found = find(path)
     tags = dict(found.tags) | pairs(tag or (), "--tag")
     about = Registration(
-        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes)
-    )
+        deployment, reason, categories, owner, tags, release, output, inputs_only, frame, sample, _names(classes),
+        reference, reference_at,
+    )  # fmt: skip
     _show_registered(register_file(found.file, about, found.format, found.columns), f" (from {found.file})", as_json)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import HeadraceError, Misconfigured, Poison
+from headrace.events.definition import DeploymentDefinition
 from headrace.events.registry import (
     CommandRefused,
     RegisterVersion,
@@ -25,11 +26,13 @@ from headrace.models.digest import model_digest
 from headrace.models.engine import MAX_BYTES, Engine, format_of
 from headrace.models.engine import load as load_engine
 from headrace.models.gaps import gap_notes
+from headrace.models.proving import Answering
 from headrace.models.skops_format import SkopsEngine
 from headrace_cli.evidence.registry import await_facts, me
 from headrace_cli.models.agreement import Declared, agree
 from headrace_cli.models.answers import range_note
 from headrace_cli.models.proofs import answering, proven
+from headrace_cli.models.reference_rows import Described, read_reference
 from headrace_cli.models.samples import Requests, read_requests
 from headrace_cli.models.vocabularies import read_words
 from headrace_cli.session import Session, run
@@ -43,6 +46,7 @@ class Registration:
 
     `output`: `binary`, `classes` or `number`, read from the model if None. `inputs_only`: it uses no view features.
     `frame`: it needs names and words. `sample`: a file of requests. `classes`: the names of its classes, in its order.
+    `reference`: a file of rows that are normal for it, `reference_at`: their column of instants.
     """
 
     deployment: str
@@ -56,6 +60,8 @@ class Registration:
     frame: bool = False
     sample: Path | None = None
     classes: tuple[str, ...] = ()
+    reference: Path | None = None
+    reference_at: str = "at"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
         if not model.names:
             _refuse_order(named, agree(model, *found, declared).signature, about.deployment)
         agreed, golden = proven(data, format, model, *found, declared)
+        normal = _described(data, format, about, found[1], answering(agreed))
         now_s = session.clock.now_s()
         place = await artifacts.publish(session.log, session.topics, data, format, now_s, "cli")
         command = RegisterVersion(
@@ -103,9 +110,10 @@ def register_file(file: Path, about: Registration, format: str | None = None, na
             owner=about.owner,
             tags=about.tags,
             golden=golden,
+            reference=None if normal is None else normal.reference,
         )
         gaps = gap_notes(model, found[1], answering(agreed), golden)
-        notes = (*agreed.notes, *range_note(found[1].label, golden), *gaps)
+        notes = (*agreed.notes, *range_note(found[1].label, golden), *gaps, *(() if normal is None else normal.notes))
         return Done(*await _carry_out(session, command), notes)
 
     return run(work)
@@ -133,6 +141,15 @@ def _load(file: Path, format: str | None) -> tuple[bytes, str, Engine]:
         return data, format, load_engine(data, format)
     except Poison as poison:
         raise Misconfigured(f"{file}: {poison}") from None
+
+
+def _described(
+    data: bytes, format: str, about: Registration, deployment: DeploymentDefinition, answering: Answering
+) -> Described | None:
+    """What is normal for the version; None where no rows are given."""
+    if about.reference is None:
+        return None
+    return read_reference(about.reference, about.reference_at, deployment, answering, load_engine(data, format))
 
 
 def _digest(model: Engine, data: bytes) -> str:

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from headrace.stats.distances import LEAST_ROWS, binomial_tail
 from headrace.stats.profiles import Profile
+from headrace.stats.references import SCORE
 from headrace_monitor.core.live_inputs import INTERVAL_S, Interval, Offence
-from headrace_monitor.core.references import SCORE, VersionFrame
+from headrace_monitor.core.references import VersionFrame
 
 ALPHA = 1e-6
 ROOM = 0.05

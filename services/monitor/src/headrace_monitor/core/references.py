@@ -14,7 +14,6 @@ from headrace.events.registry import VersionRegistered
 from headrace.stats.profiles import Frame
 
 KEPT_VERSIONS = 20
-SCORE = "score"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from headrace.models import artifacts, skops_format
 from headrace.project.load import Allowed, load_build
 from headrace.project.raised import place_of
 from headrace.project.service import Context
+from headrace.stats.references import left_out
 from headrace_trainer.adapters.estimators import build_estimator, written_at
 from headrace_trainer.adapters.gathering import Gatherer, gather_training_set
 from headrace_trainer.adapters.golden_rows import answering, golden_rows_of
@@ -31,7 +32,7 @@ from headrace_trainer.core.endings import Ending
 from headrace_trainer.core.fitting import Fitted, fit_gated, refit
 from headrace_trainer.core.gates import blocking, undecided
 from headrace_trainer.core.out_of_time import windows_of
-from headrace_trainer.core.reference import left_out, reference_of
+from headrace_trainer.core.reference import reference_of
 from headrace_trainer.core.registration import Published, Trained, command_of, why_too_large
 from headrace_trainer.core.target import Unfit
 from headrace_trainer.core.training_set import TrainingSet
@@ -115,7 +116,7 @@ class TrainingRun:
             return self._finish(endings.rejected(blocked[0]), training_set=training_set)
         self._progress("refit", 0.75)
         fitted = await self._fitting(refit, target, *given, gated)
-        self._progress("reference", 0.8, left_out(training_set.signature))
+        self._progress("reference", 0.8, left_out(training_set.signature.columns))
         reference = await in_thread(reference_of, deployment, training_set, gated)
         if deployment.charts is not None:
             windows = await in_thread(windows_of, deployment, target, gated.span, *given)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headrace.events.registry import ColumnPin, Signature
+from headrace.events.registry import ColumnPin
+from headrace.stats.references import MOST_COLUMNS, block_of, column_of, described, left_out, spread_of
 from headrace.stats.sketches import quantiles_of
-from headrace_trainer.core.reference import MOST_COLUMNS, block_of, column_of, left_out, spread_of
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
 DAYS, PER_DAY = 40, 240
@@ -88,5 +88,18 @@ def test_blocks_are_widened_until_they_hold_rows_enough() -> None:
 
 def test_what_is_left_out_of_a_reference_is_said() -> None:
     pins = tuple(ColumnPin(f"x{n}") for n in range(MOST_COLUMNS + 2))
-    assert left_out(Signature(pins[:-2], "s")) == ""
-    assert left_out(Signature(pins, "s")) == "the last 2 columns are not compared with live rows, from x200 on"
+    assert left_out(pins[:-2]) == ""
+    assert left_out(pins) == "the last 2 columns are not compared with live rows, from x200 on"
+
+
+def test_rows_are_described_by_column_with_their_scores() -> None:
+    rng = np.random.default_rng(4)
+    matrix = np.column_stack([values_of(rng, 0.0), np.tile([0.0, 1.0], len(AT_S) // 2)]).astype(np.float32)
+    pins = (ColumnPin("x"), ColumnPin("c", ("a", "b")))
+    found = described(pins, matrix, AT_S, DAY_S, (rng.random(50).astype(np.float32), AT_S[-50:]))
+    assert [(column.name, column.kind) for column in found.columns] == [("x", "number"), ("c", "category")]
+    assert (found.rows, found.from_s, found.to_s, found.block_s) == (len(AT_S), AT_S[0], AT_S[-1], DAY_S)
+    assert (found.block_rows, found.windows) == (PER_DAY, ())
+    assert found.scores is not None
+    assert found.scores.name == "score"
+    assert described(pins, matrix, AT_S, DAY_S).scores is None
