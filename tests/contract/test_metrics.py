@@ -157,6 +157,8 @@ async def drive_monitor(_: MemoryLog, __: ManualClock) -> Health:
     late = DecisionMade("late", "d", "late", 0.0, Served(Score(1, "m", 0.4)), 99)
     await monitor.read(monitor.message(DECISIONS, late, 0.0))
     await monitor.read(monitor.message(OUTCOMES, OutcomeObserved("d", "late", 1.0), 60.0))
+    correction = OutcomeObserved("d", "u0", 1.0, corrects=f"{OUTCOMES}0")
+    await monitor.read(monitor.message(OUTCOMES, correction, 1.9 * DAY))
     core = monitor.shard.core
     core.alerting.on_failure(MonitoringFailed("d", "windows", ValueError("no")), monitor.shard._now())
     await monitor.tick()

@@ -179,9 +179,9 @@ def test_what_came_too_late_is_reported_once() -> None:
     assert found.set_up_all().set_up == ("d",)
     watched = found.watched["d"]
     watched.windows.late_requests, watched.windows.late_outcomes = 5, 7
-    assert watched.report_late() == (5, 7)
-    watched.windows.late_requests, watched.windows.late_outcomes = 6, 10
-    assert [watched.report_late() for _ in range(2)] == [(1, 3), (0, 0)]
+    assert watched.report_late() == (5, 7, 0)
+    watched.windows.late_requests, watched.windows.late_outcomes, watched.windows.corrections.count = 6, 10, 2
+    assert [watched.report_late() for _ in range(2)] == [(1, 3, 2), (0, 0, 0)]
     memory = watched.memory({"t/0": 3}, 5.0)
     assert (memory.late_requests, memory.late_outcomes, memory.needed_from_s, memory.replay_from) == (
         6,
@@ -197,7 +197,7 @@ def test_what_came_too_late_is_reported_once() -> None:
     again.memories["d"] = watched.memory({}, None)
     again.declare([PROJECT])
     again.set_up_all()
-    assert (again.watched["d"].report_late(), again.watched["d"].windows.closed_to_s) == ((0, 0), 10 * DAY)
+    assert (again.watched["d"].report_late(), again.watched["d"].windows.closed_to_s) == ((0, 0, 0), 10 * DAY)
     gone = again.redeclare([])
     assert (gone.gone, gone.set_up, again.watched, list(again.memories)) == (("d",), (), {}, ["d"])
 

@@ -21,7 +21,7 @@ from headrace_monitor.core.evaluation import WindowInputs
 from headrace_monitor.core.facts import WindowReported
 from headrace_monitor.core.findings import findings_of, memory_of
 from headrace_monitor.core.scored import Scored
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 DAY, ROWS = 86_400.0, 300
 LABELS = {
@@ -170,7 +170,7 @@ def test_closed_windows_publish_the_rates_and_the_memory_holds_them() -> None:
     days = Days()
     findings, facts = findings_of(days.deployment, None), list[object]()
     for day in range(14):
-        step = close(findings, days.inputs(day, 1), day * DAY, (day + 2) * DAY, (0, 0))
+        step = close(findings, days.inputs(day, 1), day * DAY, (day + 2) * DAY, Late())
         findings, facts = step.state, [*facts, *step.facts]
     (report,) = (fact for fact in facts if isinstance(fact, AuditReported))
     assert (report.deployment, report.trials, report.at_s) == ("d", 1, 14 * DAY)

@@ -34,6 +34,7 @@ from headrace_monitor.core.findings import on_champion
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.monitoring import Monitoring, TopicNames
 from headrace_monitor.core.now import Now
+from headrace_monitor.core.windows import Late
 
 NOW = Now(1_000_000.0, 5.0)
 NAMES = TopicNames(
@@ -283,17 +284,17 @@ def test_a_window_says_all_that_it_shows() -> None:
             world.take(OutcomeObserved("d", f"u{n}", float(n == 0)), "out", offset=20 + n, time_s=DAY + 60)
     rows = world.watched.windows.rows_of(DAY, 2 * DAY)
     inputs = world.core.window_inputs(world.watched, rows, ())
-    found = evaluate(inputs, DAY, (3, 4), 0.5)
+    found = evaluate(inputs, DAY, Late(3, 4, 5), 0.5)
     (quality,) = found.qualities
     assert (quality.version, quality.role, quality.rows) == (1, "champion", 3)
     assert found == WindowClosed(
         "d", DAY, 2 * DAY, 4, 3, 1 / 3, "PASS", (quality,), {"served": 4}, drift_statistic=0.5, sources=(SourceProfile("landings", 0),), late_requests=3,
-        late_outcomes=4, label_delay_s=59.0,
+        late_outcomes=4, late_corrections=5, label_delay_s=59.0,
     )  # fmt: skip
     part = dataclasses.replace(inputs, whole_from_s=DAY + 1)
-    assert evaluate(part, DAY, (0, 0), None).sources == ()
+    assert evaluate(part, DAY, Late(), None).sources == ()
     few = dataclasses.replace(rows, labels=np.array([0.0, np.nan, np.nan, np.nan]))
-    judged = evaluate(dataclasses.replace(inputs, rows=few), DAY, (0, 0), None)
+    judged = evaluate(dataclasses.replace(inputs, rows=few), DAY, Late(), None)
     why = "1 of 4 requests have a label, 50% are needed"
     assert (judged.verdict, judged.unmeasured, judged.labelled, judged.positive_share) == ("UNMEASURED", why, 1, 0.0)
     assert rows.sample(SAMPLE_ROWS)[0].tolist() == [20, 21, 22, 23]

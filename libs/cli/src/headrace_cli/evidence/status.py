@@ -97,8 +97,8 @@ def service_row(report: HealthReported, child: Mapping[str, Any], silent_s: floa
 
 
 def _late(report: HealthReported) -> int:
-    """How many records came too late to count: events of sources; for the monitor, requests and outcomes of closed windows."""
-    counts = [getattr(report, name, {}) for name in ("late", "late_requests", "late_outcomes")]
+    """How many records came too late to count: events of sources; for the monitor, what is of closed windows."""
+    counts = [getattr(report, name, {}) for name in ("late", "late_requests", "late_outcomes", "late_corrections")]
     return sum(sum(found.values()) for found in counts)
 
 

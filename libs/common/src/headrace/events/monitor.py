@@ -90,8 +90,10 @@ class WindowClosed(msgspec.Struct, frozen=True):
     share equal to the fold of all that was available at their instant. Both are None when no row had features.
     `parity_rows`: how many rows were compared, at most 5,000 of a window (those with the lowest hash of their offset).
     `late_requests`, `late_outcomes`: records, since the previous window was published, that came after their window had
-    closed; they count nowhere else. `outcomes_beyond`: outcomes known by the closing that came after the label horizon
-    of a request of this window and belong to no other request; they are not used (is the horizon long enough?).
+    closed; they count nowhere else. `late_corrections`: corrections of labels, since then, that were not known yet when
+    the window of their request closed (or that correct what nobody knows); its report does not change.
+    `outcomes_beyond`: outcomes known by the closing that came after the label horizon of a request of this window and
+    belong to no other request; they are not used (is the horizon long enough?).
     `class_shares`, `mean_label`: the labels of several classes by name, and of numbers, as `positive_share` is for two
     classes. `unmeasured`: why versions were not measured, "" when they were. `label_delay_s`: the median time from a
     request to its first label, of the requests that have one; None where none has.
@@ -116,6 +118,7 @@ class WindowClosed(msgspec.Struct, frozen=True):
     sources: tuple[SourceProfile, ...] = ()
     late_requests: int = 0
     late_outcomes: int = 0
+    late_corrections: int = 0
     outcomes_beyond: int = 0
     class_shares: dict[str, float] | None = None
     mean_label: float | None = None
@@ -304,8 +307,9 @@ class MonitorState(msgspec.Struct, frozen=True):
     `closed_to_s`: windows before it are closed and published. `profiles`: those of the newest windows in which a source
     was as usual. `detector`: plain numbers of the drift detector of `champion`. `asks`: pending demands for a retrain.
     `worse`: per version (its digits) the windows in a row in which it did worse than the prior. `unlabelled`: the
-    windows in a row with too few labels. `late_requests`, `late_outcomes`: the number of records, since the beginning,
-    that came after their window had closed. `needed_from_s`: events that become available from this instant on lie at
+    windows in a row with too few labels. `late_requests`, `late_outcomes`, `late_corrections`: the number of
+    records, since the beginning, that came after their window had closed. `closed_at_s`: event time at which the newest
+    window closed. `needed_from_s`: events that become available from this instant on lie at
     `replay_from` or later; None for all. `record`: of the champion's windows, faded: labelled rows, the sum of their
     scores, and labels per class. `usual`: what explains findings. `estimation`: what estimates are made from. `charts`:
     what the charts have seen. `inputs_to_s`: what ended by then was judged for its inputs, None before the first.
@@ -334,6 +338,8 @@ class MonitorState(msgspec.Struct, frozen=True):
     charts: ChartsMemory | None = None
     efficacy: EfficacyKept | None = None
     audit: AuditKept | None = None
+    late_corrections: int = 0
+    closed_at_s: float | None = None
 
 
 class RolloutJudged(msgspec.Struct, frozen=True):

@@ -60,8 +60,8 @@ class HealthReported(msgspec.Struct, frozen=True):
     `failing`. `degraded`: deployments that a fallback answers for, and why. `state_bytes`: the estimated size of each
     growing state. `state_limits`: its bound. `in_line`: versions (`deployment/version`) that wait for other loads.
     `failing`: keys of what is wrong (`transaction:PLACE` and others), which `reason` describes. `late_requests`,
-    `late_outcomes`: of the monitor, per deployment, what came after its evaluation window had closed. `hung_calls`: per
-    version the calls that hang on threads which only the end of the process can end. `traffic`: of inference, per
+    `late_outcomes`, `late_corrections`: of the monitor, per deployment, what came after its evaluation window had
+    closed. `hung_calls`: per version the calls that hang on threads which only the end of the process can end. `traffic`: of inference, per
     deployment, under "" for deployments that do not exist and beyond the first `DEPLOYMENTS_REPORTED`. It is in one
     report a second: in one that a change causes it may be empty, which is no news. `newest_event_s`: of the feature
     service, per `source/partition` the instant of the newest event contained, event time.
@@ -93,6 +93,7 @@ class HealthReported(msgspec.Struct, frozen=True):
     failing: tuple[str, ...] = ()
     late_requests: dict[str, int] = {}
     late_outcomes: dict[str, int] = {}
+    late_corrections: dict[str, int] = {}
     in_line: tuple[str, ...] = ()
     hung_calls: dict[str, int] = {}
     traffic: dict[str, DeploymentTraffic] = {}

@@ -156,6 +156,13 @@ LATE_REQUESTS = _own(
 LATE_OUTCOMES = _own(
     "monitor", "counter", "late_outcomes_total", "Outcomes that came after their evaluation window had closed", "deployment"
 )  # fmt: skip
+LATE_CORRECTIONS = _own(
+    "monitor",
+    "counter",
+    "late_corrections_total",
+    "Corrections of labels that came after the evaluation window of their request had closed",
+    "deployment",
+)
 WINDOW_END = _own(
     "monitor", "gauge", "window_end_seconds", "End of the newest closed evaluation window, event time", "deployment"
 )

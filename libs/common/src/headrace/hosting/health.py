@@ -23,8 +23,8 @@ class Health:
     - Of inference: `hung_calls`, per version (`deployment/version`) the calls that hang on threads that cannot be
       ended; `traffic`, what was answered.
     - Of the gateway: `unforeseen`, the calls that failed for an unknown reason (HTTP 500).
-    - Of the monitor, per deployment: `late_requests`, `late_outcomes`, what came after its evaluation window had
-      closed.
+    - Of the monitor, per deployment: `late_requests`, `late_outcomes`, `late_corrections`, what came after its
+      evaluation window had closed.
     """
 
     service: str
@@ -51,6 +51,7 @@ class Health:
     state_limits: dict[str, int] = field(default_factory=dict)
     late_requests: dict[str, int] = field(default_factory=dict)
     late_outcomes: dict[str, int] = field(default_factory=dict)
+    late_corrections: dict[str, int] = field(default_factory=dict)
     hung_calls: dict[str, int] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     commits: Digest = field(default_factory=Digest)
@@ -107,6 +108,7 @@ class Health:
             failing=tuple(sorted(self.failures)),
             late_requests=dict(self.late_requests),
             late_outcomes=dict(self.late_outcomes),
+            late_corrections=dict(self.late_corrections),
             in_line=self.in_line,
             hung_calls=dict(self.hung_calls),
             traffic=self.traffic.reported() if with_traffic else {},

@@ -32,8 +32,8 @@ NO_PROGRESS_S = 30.0
 _LOOK_S = 0.5
 # Fields that change with every record do not trigger a report.
 _COUNTS = {
-    "lag": {}, "handled_total": 0, "late": {}, "late_requests": {}, "late_outcomes": {}, "state_bytes": {}, "state_limits": {},
-    "newest_event_s": {},
+    "lag": {}, "handled_total": 0, "late": {}, "late_requests": {}, "late_outcomes": {}, "late_corrections": {},
+    "state_bytes": {}, "state_limits": {}, "newest_event_s": {},
 }  # fmt: skip
 
 

@@ -152,4 +152,5 @@ _READ: Mapping[str, Callable[[Health], Series]] = {
     of.BREAKERS.name: _breakers,
     of.LATE_REQUESTS.name: _late(lambda health: health.late_requests),
     of.LATE_OUTCOMES.name: _late(lambda health: health.late_outcomes),
+    of.LATE_CORRECTIONS.name: _late(lambda health: health.late_corrections),
 }

@@ -118,14 +118,14 @@ class HealthGauges:
 
     def _report_late(self) -> None:
         health, deployments = self._health, self._core.deployments
-        for counts in (health.late_requests, health.late_outcomes):
+        reported = (health.late_requests, health.late_outcomes, health.late_corrections)
+        for counts in reported:
             for name in [name for name in counts if name not in deployments.declared]:
                 del counts[name]
         for name, found in deployments.watched.items():
-            if found.windows.late_requests:
-                health.late_requests[name] = found.windows.late_requests
-            if found.windows.late_outcomes:
-                health.late_outcomes[name] = found.windows.late_outcomes
+            for counts, late in zip(reported, found.windows.late, strict=True):
+                if late:
+                    counts[name] = late
 
 
 def _figures(quality: VersionQuality | None) -> dict[str, float]:

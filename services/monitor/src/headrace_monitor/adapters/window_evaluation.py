@@ -55,6 +55,7 @@ class WindowEvaluation:
             rows = await asyncio.to_thread(watched.windows.rows_of, from_s, closes_s)
             inputs = self._core.window_inputs(watched, rows, await self._sample(rows))
             custom, failed = await asyncio.to_thread(self._computed, inputs)
+            await asyncio.to_thread(watched.windows.settle_corrections, closes_s)
             late = watched.report_late()
             step = await asyncio.to_thread(close, watched.findings, inputs, from_s, closes_s, late, custom)
         except HeadraceError:

@@ -26,7 +26,7 @@ from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, key_of, on_window
 from headrace_monitor.core.measures import Custom
 from headrace_monitor.core.scored import scored_of
-from headrace_monitor.core.windows import Rows
+from headrace_monitor.core.windows import Late, Rows
 
 
 def close(
@@ -34,12 +34,12 @@ def close(
     inputs: WindowInputs,
     from_s: float,
     closes_s: float,
-    late: tuple[int, int],
+    late: Late,
     custom: Custom = MappingProxyType({}),
 ) -> Step[Findings, WindowReported | FindingFact]:
     """A window that begins at `from_s` has closed at `closes_s` of event time: what it shows, and what follows from that.
 
-    `late`: how many requests and outcomes came too late since the last report, see `WindowClosed`. `custom`: what the
+    `late`: what came too late since the last report. `custom`: what the
     project's own metrics are, see `measures`.
     """
     window = evaluate(inputs, from_s, late, findings.drift_statistic, custom)

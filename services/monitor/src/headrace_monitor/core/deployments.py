@@ -18,21 +18,21 @@ from headrace_monitor.core.findings import Findings, findings_of, forget_profile
 from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.input_watch import InputWatch
 from headrace_monitor.core.references import References
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 
 @dataclass(slots=True)
 class Watched:
     """A deployment that is monitored.
 
-    `inputs`: what its requests look like while they come. `reported_late`: how many requests and outcomes that came too late were reported so far, see `WindowClosed`.
+    `inputs`: what its requests look like while they come. `reported_late`: what came too late and was reported so far.
     """
 
     project: ProjectDefinition
     deployment: DeploymentDefinition
     windows: Windows
     findings: Findings
-    reported_late: tuple[int, int]
+    reported_late: Late
     inputs: InputWatch
 
     @property
@@ -45,22 +45,22 @@ class Watched:
         """The oldest instant that its open windows may still look at; -inf before its first window."""
         return self.windows.open_from_s - lookback_s(self.project, self.deployment)
 
-    def report_late(self) -> tuple[int, int]:
-        """How many requests and outcomes came too late since the last report; this is the next report."""
-        requests, outcomes = self.reported_late
-        self.reported_late = (self.windows.late_requests, self.windows.late_outcomes)
-        return self.reported_late[0] - requests, self.reported_late[1] - outcomes
+    def report_late(self) -> Late:
+        """What came too late since the last report; this is the next report."""
+        before, self.reported_late = self.reported_late, self.windows.late
+        return Late(*(now - then for now, then in zip(self.reported_late, before, strict=True)))
 
     def memory(self, replay_from: dict[str, int], needed_from_s: float | None) -> MonitorState:
         """Enough to go on after a restart. The arguments are those of `MonitorState`."""
         closed_to_s = self.windows.closed_to_s if math.isfinite(self.windows.closed_to_s) else EARLIEST_S
         memory = memory_of(self.findings, replay_from, closed_to_s)
-        late_requests, late_outcomes = self.reported_late
-        judged_to_s = self.inputs.judged_to_s
+        judged_to_s, closed_at_s = self.inputs.judged_to_s, self.windows.closed_at_s
         return replace(
             memory,
-            late_requests=late_requests,
-            late_outcomes=late_outcomes,
+            late_requests=self.reported_late.requests,
+            late_outcomes=self.reported_late.outcomes,
+            late_corrections=self.reported_late.corrections,
+            closed_at_s=closed_at_s if math.isfinite(closed_at_s) else None,
             needed_from_s=needed_from_s,
             inputs_to_s=judged_to_s if math.isfinite(judged_to_s) else None,
         )
@@ -151,7 +151,7 @@ class Deployments:
         """How many bytes the open windows and their labels hold, and the bound of each."""
         windows = [found.windows for found in self.watched.values()]
         limit = max((found.limit_bytes for found in windows), default=0) * max(len(windows), 1)
-        labels = [found.labels.held_bytes for found in windows if found.labels is not None]
+        labels = [one.labels.held_bytes + one.corrections.held_bytes for one in windows if one.labels is not None]
         inputs = [found.inputs.live for found in self.watched.values()]
         bound = sum(found.limit_bytes for found in inputs)
         return {
@@ -181,15 +181,16 @@ class Deployments:
         findings, windows = findings_of(deployment, memory), Windows(deployment, keep=self._keep)
         if memory is not None:
             windows.closed_to_s = memory.closed_to_s if memory.closed_to_s > EARLIEST_S else -math.inf
+            windows.closed_at_s = windows.closed_to_s if memory.closed_at_s is None else memory.closed_at_s
             windows.late_requests, windows.late_outcomes = memory.late_requests, memory.late_outcomes
+            windows.corrections.count = memory.late_corrections
         windows.estimated_to_s = max(findings.estimation.to_s, windows.closed_to_s)
-        reported_late = (windows.late_requests, windows.late_outcomes)
         judged_to_s = None if memory is None else memory.inputs_to_s
         inputs = InputWatch(
             name, deployment.evaluation_window_s, self._decisions, self._references,
             -math.inf if judged_to_s is None else judged_to_s,
         )  # fmt: skip
-        return Watched(self._projects[name], deployment, windows, findings, reported_late, inputs)
+        return Watched(self._projects[name], deployment, windows, findings, windows.late, inputs)
 
 
 def _is_due(windows: Windows) -> bool:

@@ -26,7 +26,7 @@ from headrace_monitor.core.profiles import profile_sources
 from headrace_monitor.core.quality import figures_of
 from headrace_monitor.core.scored import Scored, labelled_of
 from headrace_monitor.core.slices import Columns, Slice, slices_of
-from headrace_monitor.core.windows import Rows
+from headrace_monitor.core.windows import Late, Rows
 
 # So many decisions of a window are read again: their rows are compared with recomputed ones, and explain findings.
 SAMPLE_ROWS = 5000
@@ -97,13 +97,12 @@ def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: f
 def evaluate(
     inputs: WindowInputs,
     from_s: float,
-    late: tuple[int, int],
+    late: Late,
     drift_statistic: float | None,
     custom: Custom = MappingProxyType({}),
 ) -> WindowClosed:
-    """The event of a window that has closed.
-
-    `late`: requests and outcomes, see `WindowClosed`. `custom`: what the project's own metrics are, see `measures`.
+    """The event of a window that has closed. `late`: what came too late since the last report. `custom`: what the project's own
+    metrics are, see `measures`.
     """
     deployment, rows, to_s = inputs.deployment, inputs.rows, from_s + inputs.deployment.evaluation_window_s
     labelled = int((~np.isnan(rows.labels)).sum())
@@ -128,8 +127,9 @@ def evaluate(
         drift_statistic=drift_statistic,
         skew=skew.skew,
         sources=_sources_in(inputs, from_s, to_s),
-        late_requests=late[0],
-        late_outcomes=late[1],
+        late_requests=late.requests,
+        late_outcomes=late.outcomes,
+        late_corrections=late.corrections,
         outcomes_beyond=rows.beyond,
         label_delay_s=rows.label_delay_s,
         class_shares=figures.class_shares,

@@ -12,6 +12,7 @@ it is needed when its window closes is read from the log again. Over the bound o
 import math
 import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from headrace.events.inference import DecisionMade, Expired, FellBack, Invalid, 
 from headrace.features.outcomes import BEYOND, SKEW_S, Asked, KnownOutcome, Table, fates_of, key_of, labels_of
 from headrace_monitor.core.held_rows import Among, HeldRows, InMemory, Keep
 from headrace_monitor.core.labels import KEPT_S, Floats, Labels
+from headrace_monitor.core.late_corrections import LateCorrections
 from headrace_monitor.core.late_scores import SHADOW_DTYPE, LateScores, nowhere
 from headrace_monitor.core.late_scores import key_of as late_key
 
@@ -107,13 +109,21 @@ class Rows:
         return {int(p): np.sort(offsets[partitions == p]) for p in np.unique(partitions)}
 
 
+class Late(NamedTuple):
+    """How many requests, outcomes and corrections of labels came after their window had closed, see `WindowClosed`."""
+
+    requests: int = 0
+    outcomes: int = 0
+    corrections: int = 0
+
+
 @dataclass
 class Windows:
     """The open windows of one deployment, by the start of each. Raises `ValueError` for a length or a horizon that is no time.
 
     `limit_bytes`: the bound of the rows in memory, and of the labels; `keep`: where full parts of them lie. `closed_to_s`: the end of the newest closed window, and
     `closed_at_s`: the event time at which it closed; -inf before the first. `late_requests`, `late_outcomes`: what came after
-    its window had closed, since the beginning. `highest_s`: the highest instant of a request so far. `estimated_to_s`: windows
+    its window had closed, since the beginning; `corrections`: those of labels, see `late_corrections`. `highest_s`: the highest instant of a request so far. `estimated_to_s`: windows
     that end by then are not estimated any more.
     """
 
@@ -128,9 +138,11 @@ class Windows:
     estimated_to_s: float = -math.inf
     open: dict[float, Window] = field(default_factory=dict)
     labels: Labels | None = None
+    corrections: LateCorrections = field(init=False)
     _rows_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self.corrections = LateCorrections(self.keep)
         length_s = self.deployment.evaluation_window_s
         if not (math.isfinite(length_s) and length_s >= 1.0):
             raise ValueError(f"an evaluation window must be at least 1 s long, got {length_s!r} s")
@@ -194,6 +206,20 @@ class Windows:
             self.late_outcomes += 1
         if outcome.known_s >= self.closed_to_s - KEPT_S or outcome.corrects:
             self.labels.add(outcome)
+        if outcome.corrects and (is_new or outcome.known_s > self.closed_at_s):
+            self.corrections.add(outcome)
+
+    def settle_corrections(self, closes_s: float) -> None:
+        """Before a window that closes at `closes_s` is dropped: count the corrections that came too late."""
+        label = self.deployment.label
+        if label is not None and self.labels is not None:
+            held = (_table(window.rows, ROW_DTYPE) for window in self.open.values())
+            self.corrections.settle(label, self.labels, held, closes_s)
+
+    @property
+    def late(self) -> Late:
+        """What came too late since the beginning."""
+        return Late(self.late_requests, self.late_outcomes, self.corrections.count)
 
     @property
     def held_bytes(self) -> int:
@@ -281,6 +307,7 @@ class Windows:
     def adopt(self, other: "Windows") -> None:
         """Take over what the windows of another definition hold: their rows, divided anew, their labels, and what was counted."""
         self.late_requests, self.late_outcomes = other.late_requests, other.late_outcomes
+        self.corrections.adopt(other.corrections)
         self.highest_s, self.closed_to_s, self.closed_at_s = other.highest_s, other.closed_to_s, other.closed_at_s
         for window in other.open.values():
             table = _table(window.rows, ROW_DTYPE)
