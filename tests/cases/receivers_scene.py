@@ -3,14 +3,14 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from headrace.clock import SystemClock
 from headrace.events.alerts import AlertChanged, SilenceSet
-from headrace.hosting.alerts import Alarm, fire
+from headrace.hosting.alerts import WATCHDOG, Alarm, fire
 from headrace.hosting.health import Health
 from headrace.log.admin import ensure_topics
 from headrace.log.codec import Codec, out
@@ -102,10 +102,13 @@ class World:
         await producer.close()
 
     @asynccontextmanager
-    async def forwarding(self, url: str, kind: Kind = "webhook", name: str = "webhook") -> AsyncIterator[None]:
+    async def forwarding(
+        self, url: str, kind: Kind = "webhook", name: str = "webhook", others: Sequence[str] = ()
+    ) -> AsyncIterator[None]:
         source = Source(self.log, self.codec, self.topics, SystemClock(), self.health, lambda: self.silences)
         stop = asyncio.Event()
-        task = asyncio.create_task(Forwarder(source, Receiver(name, kind, url, "Bearer key"), FAST).run(stop))
+        forwarder = Forwarder(source, Receiver(name, kind, url, "Bearer key"), FAST, others)
+        task = asyncio.create_task(forwarder.run(stop))
         try:
             yield
         finally:
@@ -117,6 +120,11 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+def beat() -> AlertChanged:
+    """The dead-man record."""
+    return fire(Alarm(WATCHDOG, {"service": "monitor"}, "none", "", ""), 10.0)
 
 
 def on(n: int, at_s: float = 10.0) -> AlertChanged:

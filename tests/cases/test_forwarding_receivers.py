@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from tests.cases.receivers_scene import SECRET, Hook, World, on, serving, until
+from tests.cases.receivers_scene import SECRET, Hook, World, beat, on, serving, until
 
 from headrace.hosting.alerts import resolve
 from headrace.hosting.naming import topics_of
@@ -82,6 +82,26 @@ async def test_one_receiver_that_is_away_holds_back_no_other(world: World) -> No
             await world.send(on(0))
             await until(lambda: bool(hook.alerts) and "receiver:slack" in world.health.failures)
     assert world.health.failures["receiver:slack"].startswith("no answer")
+
+
+async def test_a_dead_mans_switch_is_not_fed_while_no_other_receiver_takes_alerts(world: World) -> None:
+    hook, slack = Hook(), Hook()
+    slack.status = lambda body: 500
+    with serving(hook) as url, serving(slack) as other:
+        async with (
+            world.forwarding(other, name="slack"),
+            world.forwarding(url, "watchdog", "watchdog", others=["slack"]),
+        ):
+            await world.send(beat(), on(0))
+            await until(lambda: bool(hook.alerts) and "receiver:slack" in world.health.failures)
+            fed = len(hook.alerts)
+            await world.send(beat())
+            await until(lambda: world.health.handled == 3)  # by the switch alone
+            assert len(hook.alerts) == fed
+            slack.status = lambda body: 200
+            await until(lambda: world.health.handled == 6)
+            await world.send(beat())
+            await until(lambda: len(hook.alerts) == fed + 1)
 
 
 @pytest.mark.kafka

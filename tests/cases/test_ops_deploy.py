@@ -11,7 +11,7 @@ import yaml
 from headrace.hosting.catalogue import CATALOGUE
 from headrace.hosting.settings import Settings
 from headrace_broker.config import LONGEST_TRANSACTION_MS, write_config
-from headrace_cli.installation.services import SERVICES
+from headrace_cli.installation.services import processes_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,8 +44,8 @@ def test_every_broker_that_we_start_bounds_the_transactions_of_strangers(tmp_pat
 def test_prometheus_asks_every_service_at_its_fixed_port() -> None:
     (job,) = _read("deploy/prometheus/prometheus.yml")["scrape_configs"]
     asked = {found["labels"]["component"]: found["targets"] for found in job["static_configs"]}
-    base = Settings().http_port_base
-    assert asked == {name: [f"127.0.0.1:{base + number}"] for number, name in enumerate(SERVICES)}
+    base, every = Settings().http_port_base, processes_of(Settings(alertmanager_url="http://a:9093"))
+    assert asked == {name: [f"127.0.0.1:{base + number}"] for number, name in enumerate(every)}
 
 
 @pytest.mark.parametrize(

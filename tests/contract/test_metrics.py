@@ -15,6 +15,7 @@ from services.registry.tests.conftest import Bench as RegistryBench
 from services.trainer.tests.test_shell import ACCEPTED, Written, shard
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tests.cases.monitor_alone import CODEC, DAY, DECISIONS, OUTCOMES, RELEASES, TOPICS, Monitor, compiled, one
+from tests.cases.receivers_scene import Hook, World, on, serving
 
 from headrace.clock import ManualClock
 from headrace.events.audit import AuditKept
@@ -216,6 +217,25 @@ async def drive_trainer(_: MemoryLog, __: ManualClock) -> Health:
     return [under_way, scraped(health)]
 
 
+async def drive_forwarder(log: MemoryLog, _: ManualClock) -> Health:
+    """A receiver that fails at first, refuses one alert, and takes the others."""
+    world, hook = World(log), Hook()
+    await world.begin()
+    answers = iter((503, 400, 200, 400, 200))
+    hook.status = lambda body: next(answers)
+    with serving(hook) as url:
+        await world.send(*[on(n) for n in range(3)])
+        async with world.forwarding(url):
+            await until(lambda: bool(scraped(world.health)[of.NOT_TAKEN.name][0][1]))
+            behind = scraped(world.health)
+            await until(lambda: world.health.handled == 3)
+    assert behind[of.NOT_FORWARDED.name] == [({"receiver": "webhook"}, 3.0)]
+    found = scraped(world.health)
+    assert found[of.FORWARDED.name] == [({"receiver": "webhook"}, 2.0)]
+    assert found[of.LEFT_OUT.name] == [({"receiver": "webhook"}, 1.0)]
+    return [behind, found]
+
+
 async def drive_http(_: MemoryLog, __: ManualClock) -> Health:
     """Calls that are answered, refused by the app, and fail."""
     health = Health("gateway", "g", failures={})
@@ -250,6 +270,7 @@ DRIVES: Mapping[str, Drive] = {
     "monitor": drive_monitor,
     "trainer": drive_trainer,
     "gateway": drive_http,
+    "forwarder": drive_forwarder,
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.cases.receivers_scene import Hook, serving
 from tests.e2e.commands import Shell
 
 from headrace_broker import free_port
@@ -30,8 +32,22 @@ INPUTS = {
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def hook() -> Hook:
+    """The receiver of alerts that is set."""
+    return Hook()
+
+
+@pytest.fixture(scope="module")
+def receiver(hook: Hook) -> Iterator[str]:
+    """Its address."""
+    with serving(hook) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, receiver: str) -> Iterator[Shell]:
     found = Shell(tmp_path_factory.mktemp("hour"))
+    found.environ["HEADRACE_ALERT_WEBHOOK_URL"] = receiver
     # NB: the command gives up by itself where nothing progresses; a busy machine may take minutes.
     up = found.run("up", "--port", str(free_port()), within_s=300.0)
     assert up.returncode == 0, up.stderr
@@ -189,7 +205,7 @@ def test_wrong_words_get_one_sentence_with_the_way_out(shell: Shell) -> None:
 
 def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_record_is_handled(shell: Shell) -> None:
     shell.json("apply", "flights")
-    shell.until(lambda: [row["ready"] for row in shell.json("status")["services"]] == [True] * 8)
+    shell.until(lambda: [row["ready"] for row in shell.json("status")["services"]] == [True] * 9)
     mark = secrets.token_bytes(4)
     for topic in INPUTS:
         send(shell, topic, b"\xc1" + mark)
@@ -209,8 +225,31 @@ def test_garbage_on_every_input_is_dead_lettered_with_its_reason_and_the_next_re
         lambda: any(t["topic"] == "inference.outcomes.v1" and t["records"] >= 2 for t in shell.json("topic", "list"))
     )
     assert shell.json("predict", "my-model", *IRIS)["answer"]["type"] == "served"
-    # NB: an alert that has fired may be resolved by now, a minute after the last dead letter.
-    shell.until(lambda: "DeadLettered" in shell.run("topic", "tail", "alerts", "-n", "100").stdout)
+
+
+def sent(hook: Hook) -> list[tuple[str, str, str]]:
+    """What a receiver was sent: name, fingerprint with its beginning, and status."""
+    alerts = [one for body in hook.bodies for one in body["alerts"]]
+    return [(one["labels"]["alertname"], one["fingerprint"] + one["startsAt"], one["status"]) for one in alerts]
+
+
+def test_alerts_reach_the_receiver_that_is_set_and_none_twice_when_what_forwards_them_is_killed(
+    shell: Shell, hook: Hook
+) -> None:
+    def waiting() -> float:
+        service = shell.state["services"]["forwarder"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{service['http_port']}/metrics", timeout=20) as response:
+            found = re.search(r'forwarder_lag_records{receiver="webhook"} (\S+)', response.read().decode())
+        return float(found[1]) if found else 1.0
+
+    shell.until(lambda: "DeadLettered" in {name for name, _, _ in sent(hook)})
+    shell.until(lambda: waiting() == 0)
+    before = shell.state["services"]["forwarder"]["pid"]
+    os.kill(before, signal.SIGKILL)
+    shell.until(lambda: shell.state["services"]["forwarder"]["pid"] not in (before, None))
+    shell.until(lambda: all(row["ready"] for row in shell.json("status")["services"]))
+    shell.until(lambda: waiting() == 0)
+    assert len(sent(hook)) == len(set(sent(hook)))
 
 
 def test_a_killed_service_comes_back_and_answers_with_the_same_version(shell: Shell) -> None:

@@ -105,6 +105,14 @@ def test_a_dead_man_record_is_sent_while_it_is_fresh_and_then_missed() -> None:
     assert sent(Heartbeat(), beat, now_s=late_s) == []
 
 
+def test_a_dead_mans_switch_is_left_to_call_while_nobody_else_takes_alerts() -> None:
+    beat = fire(Alarm(WATCHDOG, {"service": "monitor"}, "none", "", ""), 10.0)
+    cut_off = Heartbeat(lambda: True)
+    assert sent(cut_off, beat) == []
+    cut_off.reaches_nobody = lambda: False
+    assert sent(cut_off, beat) == ["firing Watchdog"]
+
+
 # bodies
 
 

@@ -32,7 +32,8 @@ async def build(context: service.Context) -> Sequence[Runnable]:
     view = View(context.log, context.codec, [context.topics.name("alerts.silences")], take)
     await view.start()
     source = Source(context.log, context.codec, context.topics, context.clock, context.health, lambda: silences)
-    return [view, *(Forwarder(source, receiver) for receiver in receivers)]
+    names = [receiver.name for receiver in receivers if receiver.kind != "watchdog"]
+    return [view, *(Forwarder(source, receiver, others=names) for receiver in receivers)]
 
 
 def main() -> int:

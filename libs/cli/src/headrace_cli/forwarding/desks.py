@@ -7,10 +7,11 @@ still fires when the silence is over and was not sent before, it is sent then.
 Alertmanager is sent the state: what fires, again and again (it believes an alert only for a while), and what has ended, once.
 It is told the silences too (`silencing`), and keeps quiet by itself.
 
-The dead-man record goes to Alertmanager and to receivers of kind `watchdog`, each as it comes and while it is fresh.
+The dead-man record goes to Alertmanager and to receivers of kind `watchdog`, each as it comes and while it is fresh. A dead
+man's switch is not sent it while no other receiver takes alerts: it must call then, since nothing else reaches anybody.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -129,7 +130,9 @@ class State:
 
 @dataclass
 class Heartbeat:
-    """The desk of a dead man's switch: the newest dead-man record, while it is fresh."""
+    """The desk of a dead man's switch: the newest dead-man record, while it is fresh. `reaches_nobody`: no alert would be delivered."""
+
+    reaches_nobody: Callable[[], bool] = lambda: False
 
     def begin(self, before: Iterable[Seen]) -> None:
         """See `Desk`."""
@@ -137,7 +140,7 @@ class Heartbeat:
     def take(self, records: Sequence[Seen], now_s: float) -> list[tuple[AlertChanged, ...]]:
         """See `Desk`."""
         beats = [seen for seen in records if is_watchdog(seen.alert) and not _is_missed(seen, now_s)]
-        return [(beats[-1].alert,)] if beats else []
+        return [(beats[-1].alert,)] if beats and not self.reaches_nobody() else []
 
 
 def parts(alerts: Sequence[AlertChanged]) -> list[tuple[AlertChanged, ...]]:

@@ -23,6 +23,7 @@ from headrace.log.topics import Topics
 from headrace.log.views import read_all
 from headrace_cli.forwarding import bodies, silencing
 from headrace_cli.forwarding.desks import RESEND_S, Desk, Heartbeat, News, Seen, State
+from headrace_cli.forwarding.measures import Measures, is_away
 from headrace_cli.forwarding.posting import Answer, Poster
 from headrace_cli.forwarding.receivers import Receiver
 
@@ -53,22 +54,36 @@ class Source:
 
 
 class Forwarder:
-    """The deliveries to one receiver."""
+    """The deliveries to one receiver. `others`: the names of those that take alerts, where this one takes the dead-man record alone."""
 
-    def __init__(self, source: Source, receiver: Receiver, pace: Pace | None = None) -> None:
-        self._source, self._receiver, self._pace = source, receiver, pace or Pace()
+    def __init__(
+        self, source: Source, receiver: Receiver, pace: Pace | None = None, others: Sequence[str] = ()
+    ) -> None:
+        self._source, self._receiver, self._pace, self._others = source, receiver, pace or Pace(), others
+        self._measures = Measures(source.health, source.clock, receiver.name)
         self._namespace, self._topic = source.topics.namespace, source.topics.name("alerts")
-        self._desk: Desk = {"alertmanager": State, "watchdog": Heartbeat}.get(
-            receiver.kind, lambda: News(self._namespace)
-        )()
+        self._desk = self._desk_of(receiver)
         self._poster = Poster(receiver)
         self._delays = delays_s(self._pace.first_s, self._pace.most_s)
         self._failing_from_s: float | None = None
         self._anew, self._old_to = True, 0
         self._back: dict[TopicPartition, int] = {}
+        self._waiting: Sequence[Record] = ()
         self._silenced: Mapping[str, SilenceSet] = {}
         self._silenced_s = float("-inf")
         self._member: Member | None = None
+
+    def _desk_of(self, receiver: Receiver) -> Desk:
+        match receiver.kind:
+            case "alertmanager":
+                return State()
+            case "watchdog":
+                return Heartbeat(self._reaches_nobody)
+            case _:
+                return News(self._namespace)
+
+    def _reaches_nobody(self) -> bool:
+        return bool(self._others) and all(is_away(self._source.health, name) for name in self._others)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Forward until `stop`. Waits while the log or the receiver is away."""
@@ -95,7 +110,8 @@ class Forwarder:
             await self._begin(group)
         await member.seek(self._back)
         member.resume(member.assignment())
-        records = await member.fetch(_FETCH_S, _MOST_READ)
+        self._waiting = records = await member.fetch(_FETCH_S, _MOST_READ)
+        await self._measures.on_read(self._source.log, member, records)
         # NB: until it is committed it is to be read again, and the desk knows nothing of it.
         self._back = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(records)}
         is_done = False
@@ -116,6 +132,7 @@ class Forwarder:
             places = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
             await member.commit(places)
             self._source.health.handled += len(records)
+        self._waiting = ()
         return True
 
     async def _begin(self, group: str) -> None:
@@ -149,18 +166,19 @@ class Forwarder:
         """Deliver all, however long it takes. False when it was stopped, or another process has the partition."""
         while not stop.is_set() and not self._anew:
             answer = await self._with_silences()
-            if answer.kind == "taken":
+            if answer is None or answer.kind == "taken":
                 if not deliveries:
+                    self._note_well(answer)
                     return True
                 answer = await self._post(deliveries[0])
             if answer.kind == "away":
                 await self._wait(answer, stop)
                 continue
-            self._note_well()
-            if answer.kind == "refused" and deliveries:
+            self._note_well(answer)
+            if answer.kind == "refused":
                 self._cut(deliveries, answer)
-            elif deliveries:
-                deliveries.popleft()
+            else:
+                self._measures.on_taken(len(deliveries.popleft()))
         return False
 
     def _cut(self, deliveries: deque[tuple[AlertChanged, ...]], answer: Answer) -> None:
@@ -168,15 +186,18 @@ class Forwarder:
         if len(refused) > 1:
             deliveries.extendleft((alert,) for alert in reversed(refused))
             return
+        self._measures.on_refusal()
         name, found = refused[0].labels.get("alertname", ""), refused[0].fingerprint
         _log.error("%s refuses alert %s (%s), which is left out: %s", self._receiver.name, name, found, answer.reason)
 
-    async def _with_silences(self) -> Answer:
-        """Give an Alertmanager the silences that have changed. Refused ones are logged, and hold back nothing."""
+    async def _with_silences(self) -> Answer | None:
+        """Give an Alertmanager the silences that have changed; None where it need not be asked. Refused ones are logged, and hold back
+        nothing.
+        """
         wanted, now_s = dict(self._source.silences()), self._source.clock.now_s()
         is_fresh = wanted == self._silenced and 0 <= now_s - self._silenced_s < RESEND_S
         if is_fresh or not isinstance(self._desk, State):
-            return Answer("taken")
+            return None
         url = f"{self._receiver.url}/api/v2/silence"
         there = await self._poster.ask("GET", f"{url}s")
         if there.kind != "taken" or not isinstance(there.body, list):
@@ -210,8 +231,7 @@ class Forwarder:
         if self._failing_from_s is None:
             self._failing_from_s = now_s
             _log.warning("%s takes no alerts, and is tried again: %s", self._receiver.name, answer.reason)
-        if now_s - self._failing_from_s >= self._pace.away_s:
-            self._source.health.fail(f"receiver:{self._receiver.name}", answer.reason)
+        self._measures.on_failure(answer.reason, is_long=now_s - self._failing_from_s >= self._pace.away_s)
         await self._rest(stop, max(next(self._delays), answer.wait_s))
 
     async def _rest(self, stop: asyncio.Event, rest_s: float) -> None:
@@ -222,9 +242,12 @@ class Forwarder:
                 await asyncio.sleep(min(left_s, _FETCH_S))
             else:
                 await self._member.fetch(min(left_s, _FETCH_S), 1)
+                await self._measures.on_read(self._source.log, self._member, self._waiting)
 
-    def _note_well(self) -> None:
+    def _note_well(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
         if self._failing_from_s is not None:
             _log.info("%s takes alerts again", self._receiver.name)
         self._failing_from_s, self._delays = None, delays_s(self._pace.first_s, self._pace.most_s)
-        self._source.health.clear(f"receiver:{self._receiver.name}")
+        self._measures.on_answer()

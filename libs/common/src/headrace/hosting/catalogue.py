@@ -28,9 +28,10 @@ LABELS = {
     "kind": "the kinds of findings (docs/glossary.md)",
     "severity": "`critical` (it pages a person), `warning`",
     "standing": "`running`, `paused`, `unjudged`, `approval`",
+    "receiver": "the receivers that are set: `alertmanager`, `alertmanager-2`, ..., `webhook`, `slack`, `watchdog`",
     "status": "classes of HTTP status: `2xx`, `3xx`, `4xx`, `5xx`",
 }
-SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer", "console")
+SERVICES = ("pipeline", "feature", "inference", "gateway", "registry", "monitor", "trainer", "console", "forwarder")
 # Those that commit transactions, those that dead-letter, and those that answer over HTTP.
 WITH_SHARDS = ("feature", "inference", "registry", "monitor", "trainer")
 READERS = ("pipeline", *WITH_SHARDS)
@@ -64,7 +65,11 @@ def _own(service: str, kind: Kind, name: str, text: str, *labels: str) -> Metric
 READY = Metric("headrace_ready", "gauge", "1 when the instance does its work, 0 when not", labels=("service",))
 SHARDS = Metric("headrace_shards_owned", "gauge", "Shards that this instance owns", WITH_SHARDS, ("service",))
 HANDLED = Metric(
-    "headrace_records_handled_total", "counter", "Input records handled", (*READERS, "console"), ("service",)
+    "headrace_records_handled_total",
+    "counter",
+    "Input records handled",
+    (*READERS, "console", "forwarder"),
+    ("service",),
 )
 DEAD_LETTERED = Metric(
     "headrace_records_dead_lettered_total", "counter", "Records that could not be read", READERS, ("service",)
@@ -216,6 +221,30 @@ RUN = _histogram(
     "headrace_trainer_run_seconds", "Duration of training runs", ("trainer",), "outcome", bounds=RUN_BOUNDS_S
 )
 RUNS = _own("trainer", "gauge", "runs_under_way", "Training runs that have no end yet")
+
+FORWARDED = _own(
+    "forwarder",
+    "counter",
+    "alerts_total",
+    "Alerts that a receiver took; one that is sent again counts again",
+    "receiver",
+)
+NOT_TAKEN = _own(
+    "forwarder", "counter", "failures_total", "Calls that a receiver did not take; each is tried again", "receiver"
+)
+LEFT_OUT = _own(
+    "forwarder", "counter", "refused_total", "Alerts that a receiver refused one by one, which are left out", "receiver"
+)
+NOT_FORWARDED = _own(
+    "forwarder", "gauge", "lag_records", "Records of alerts that a receiver has not been given yet", "receiver"
+)
+TAKEN_AT = _own(
+    "forwarder",
+    "gauge",
+    "taken_time_seconds",
+    "When a receiver last took what it was sent, since the epoch",
+    "receiver",
+)
 
 CATALOGUE = {found.name: found for found in list(globals().values()) if isinstance(found, Metric)}
 

@@ -38,6 +38,11 @@ class Measured:
             found = series[key] = Digest(metric.bounds)
         return found
 
+    def put(self, metric: Metric, *labels: str, value: float) -> None:
+        """Set one series of a gauge."""
+        series, key = self._place(metric, labels)
+        series[key] = value
+
     def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
         """Set all series of a gauge; those that are not named are gone. Beyond `MOST_SERIES` further ones are left out."""
         self._values[metric.name] = dict(list(values.items())[:MOST_SERIES])
