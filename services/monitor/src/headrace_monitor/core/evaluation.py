@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
-import numpy as np
-
 from headrace.events.charts import ColumnSeen
 from headrace.events.definition import DeploymentDefinition, ProjectDefinition
 from headrace.events.inference import DecisionMade
@@ -102,20 +100,17 @@ def evaluate(
     drift_statistic: float | None,
     custom: Custom = MappingProxyType({}),
 ) -> WindowClosed:
-    """The event of a window that has closed. `late`: what came too late since the last report. `custom`: what the project's own
-    metrics are, see `measures`.
-    """
+    """The event of a window that has closed. `late`: since the last report. `custom`: the project's own metrics, see `measures`."""
     deployment, rows, to_s = inputs.deployment, inputs.rows, from_s + inputs.deployment.evaluation_window_s
-    labelled = int((~np.isnan(rows.labels)).sum())
     figures = figures_of(deployment.label, rows, inputs.scored, prior_of(deployment))
     skew = parity(inputs.project, deployment, inputs.tables, inputs.topics, comparable_of(inputs))
-    lacking = _lacking(deployment, labelled, len(rows))
+    lacking = _lacking(deployment, rows.labelled, len(rows))
     return WindowClosed(
         deployment=deployment.name,
         from_s=from_s,
         to_s=to_s,
         requests=len(rows),
-        labelled=labelled,
+        labelled=rows.labelled,
         positive_share=figures.positive_share,
         verdict=UNMEASURED if lacking else PASS,
         qualities=with_metrics(deployment, figures.qualities, inputs.scored, inputs.slices, custom),

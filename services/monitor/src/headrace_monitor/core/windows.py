@@ -84,6 +84,11 @@ class Rows:
         return len(self.table)
 
     @property
+    def labelled(self) -> int:
+        """How many have a label."""
+        return int((~np.isnan(self.labels)).sum())
+
+    @property
     def answers(self) -> dict[str, int]:
         """Requests by kind of answer, in the order of first appearance."""
         kinds, first, counts = np.unique(self.table["kind"], return_index=True, return_counts=True)
