@@ -1,6 +1,8 @@
 """Rows that wait for late labels lie outside of memory, and windows close as if they were in it."""
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 from msgspec.structs import replace
 from services.monitor.tests.watched import DAY, DEPLOYMENT, decision
 
+from headrace.errors import Misconfigured
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.inference import Score
 from headrace.features.outcomes import KnownOutcome
-from headrace_monitor.adapters.spill import Spill
+from headrace.hosting.settings import Settings
+from headrace_monitor.adapters.spill import Spill, folder_of, is_in_memory
 from headrace_monitor.core.held_rows import PART_BYTES, Among, HeldRows, InMemory, Keep
 from headrace_monitor.core.windows import Rows, Windows
 
@@ -106,8 +110,60 @@ def test_what_finds_no_room_stays_in_memory() -> None:
     assert (len(rows), rows.held_bytes, bytes(rows)) == (2 * PART_BYTES + 1, PART_BYTES + 1, data + data + b"x")
 
 
+def test_a_folder_in_memory_is_named_once_with_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/a / ext4 rw\ntmpfs {tmp_path} tmpfs rw\n/dev/b {tmp_path}/disk ext4 rw\n")
+    assert [is_in_memory(place, mounts) for place in (Path("/"), tmp_path / "x", tmp_path / "disk" / "y")] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert not is_in_memory(tmp_path, tmp_path / "none")
+    mounts.write_text(f"/dev/a / ext4 rw\ntmpfs {tmp_path} tmpfs rw\n/dev/b {tmp_path} ext4 rw\n")
+    assert not is_in_memory(tmp_path, mounts)
+    shared = Path("/dev/shm")
+    if is_in_memory(shared):
+        assert bytes(Spill(shared).keep(b"abc")) == b"abc"
+        assert caplog.messages == [
+            "Rows that wait for labels lie in memory: /dev/shm is a tmpfs; set HEADRACE_SPILL_FOLDER to a folder on a disk."
+        ]
+
+
+def test_the_folder_is_the_setting_else_the_home_s_else_the_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEADRACE_HOME", raising=False)
+    assert folder_of(Settings()) == Path(tempfile.gettempdir())
+    monkeypatch.setenv("HEADRACE_HOME", str(tmp_path / "home"))
+    assert folder_of(Settings()) == tmp_path / "home" / "spill"
+    found = folder_of(Settings(spill_folder=str(tmp_path / "own")))
+    assert (found, found.is_dir()) == (tmp_path / "own", True)
+    assert Spill(found).keep(b"abc").held_bytes == 0
+    assert list(found.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match="set HEADRACE_SPILL_FOLDER"):
+        folder_of(Settings(spill_folder=str(tmp_path / "file")))
+    with pytest.raises(Misconfigured, match="takes no file"):
+        Spill(tmp_path / "gone")
+
+
+def test_a_disk_that_is_almost_full_is_left_to_others_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everything is kept all the same, and the file is used again as soon as there is room."""
+    spill = Spill(tmp_path, left_bytes=2**62)
+    rows = HeldRows(spill.keep)
+    data = os.urandom(2 * PART_BYTES)
+    rows.add(data)
+    assert (rows.held_bytes, spill.held_bytes, bytes(rows)) == (2 * PART_BYTES, 0, data)
+    assert caplog.messages == [
+        f"Rows that wait for labels stay in memory: the disk of {tmp_path} has less than 4.29e+09 GiB free (HEADRACE_SPILL_FOLDER)."
+    ]
+    spill._left_bytes = 0
+    rows.add(data)
+    assert (rows.held_bytes, spill.held_bytes, bytes(rows)) == (2 * PART_BYTES, 2 * PART_BYTES, data + data)
+
+
 def test_what_cannot_be_written_stays_in_memory(caplog: pytest.LogCaptureFixture) -> None:
-    full = Spill()
+    full = Spill(left_bytes=0)
     device = os.open("/dev/full", os.O_RDWR)
     os.dup2(device, full._file)
     os.close(device)

@@ -13,7 +13,7 @@ from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.adapters.inputs import Inputs
 from headrace_monitor.adapters.outside import Outside
 from headrace_monitor.adapters.service_views import service_views, silences_view
-from headrace_monitor.adapters.spill import Spill
+from headrace_monitor.adapters.spill import Spill, folder_of
 from headrace_monitor.adapters.undecided_requests import UndecidedRequests
 from headrace_monitor.core.evaluation import sources_of
 from headrace_monitor.core.liveness import Liveness
@@ -83,6 +83,7 @@ class Monitor:
 
     def _make_shard(self, _: int) -> MonitorShard:
         context, inputs = self._context, self._inputs
+        spill = Spill(folder_of(context.settings))
         outside = Outside(
             behind=inputs.behind,
             undecided=UndecidedRequests(context.log, context.topics, self._liveness, context.clock).count,
@@ -94,7 +95,8 @@ class Monitor:
             silences=self._silences,
             custom=self._custom.of,
             runbook_url=context.settings.runbook_url,
-            keep=Spill().keep,
+            keep=spill.keep,
+            spilled=lambda: (spill.held_bytes, spill.limit_bytes),
         )
         self._shard = MonitorShard(
             context.topics, context.projects.definitions, context.clock, self._liveness, outside, context.health

@@ -48,7 +48,7 @@ class MonitorShard:
         self._topics, self._clock, self._outside = topics, clock, outside
         names = names_of(topics)
         self.core = Monitoring(names, projects, liveness, outside.silences, outside.runbook_url, outside.keep)
-        self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core)
+        self._gauges = HealthGauges(health or Health(SERVICE, ""), self.core, outside.spilled)
         self._records, self._cadence = Records(topics, SERVICE), Cadence()
         self._ends = InputEnds(names.decisions, names.outcomes, liveness, outside.behind, outside.undecided)
         self._evaluation = WindowEvaluation(self.core, names.decisions, outside.reread, outside.custom)

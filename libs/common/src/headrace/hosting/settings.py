@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `training_memory_bytes`, `training_cpu_s`, `training_idle_s`: limits of one run; idle means neither computing nor
       reading although it has a core. `training_alone_s`: a run that no trainer watches ends after this.
       `trainings_at_once`: others wait.
+    - `spill_folder`: where the monitor's file of rows that wait for late labels lies ("" for the installation's home,
+      else the temporary folder). It must not lie in memory (tmpfs).
     - `decision_index_bytes`: the limit of the index of decisions (console, CLI); beyond it the oldest are left out.
     """
 
@@ -109,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trainings_at_once: int = 2
     allowed_projects: str = ""
     applied_file: str = ""
+    spill_folder: str = ""
     decision_index_bytes: int = 256 * 1024**2
 
     @staticmethod

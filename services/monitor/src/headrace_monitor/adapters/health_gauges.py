@@ -3,7 +3,7 @@ how much its states hold, and what came too late.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headrace.events.monitor import VersionQuality, WindowClosed
 from headrace.hosting import catalogue as of
@@ -25,10 +25,10 @@ WINDOWS_READ = 1_000
 
 
 class HealthGauges:
-    """Fills in the health record."""
+    """Fills in the health record. `spilled`: see `Outside`."""
 
-    def __init__(self, health: Health, core: Monitoring) -> None:
-        self._health, self._core = health, core
+    def __init__(self, health: Health, core: Monitoring, spilled: Callable[[], tuple[int, int]] | None = None) -> None:
+        self._health, self._core, self._spilled = health, core, spilled
         self._newest: dict[str, WindowReported] = {}
 
     def on_history(self, message: Message) -> None:
@@ -55,6 +55,8 @@ class HealthGauges:
         self._report_late()
         for state, (held_bytes, limit_bytes) in self._core.holds().items():
             self._health.holds(state, held_bytes, limit_bytes)
+        if self._spilled is not None:
+            self._health.holds("spilled", *self._spilled())
 
     def _report_windows(self, windows: Iterable[WindowClosed]) -> None:
         values: dict[Metric, dict[Labels, float | None]] = {

@@ -23,7 +23,7 @@ class Outside:
     that are read when the shard is made, sorted. `learn`: learns what is applied by now, before a record of something that
     nobody declares is taken; without it nothing is learnt. `progress`: called while a long step goes on, for the watchdog.
     `silences`: those that are set, kept up to date by a view. `runbook_url`: where the runbooks can be read, "" for nowhere. `keep`: where
-    rows lie that wait for labels. `custom`: computes a project's own metrics, and blocks for that long; None computes none.
+    rows lie that wait for labels. `spilled`: how many bytes lie there, and their bound; None where these are in memory. `custom`: computes a project's own metrics, and blocks for that long; None computes none.
     """
 
     behind: Behind
@@ -36,4 +36,5 @@ class Outside:
     silences: Silences = field(default_factory=Silences)
     runbook_url: str = ""
     keep: Keep = InMemory
+    spilled: Callable[[], tuple[int, int]] | None = None
     custom: ComputeCustom | None = None
