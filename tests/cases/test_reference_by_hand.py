@@ -19,6 +19,7 @@ from headrace.models.engine import load
 from headrace.models.proving import Answering
 from headrace.project import Category, Count, Deployment, FeatureView, Key, Number, Project, Source
 from headrace.project.compile import compile_project
+from headrace.stats.distinct import count_of
 from headrace_cli.models.reference_rows import Described, read_reference
 from headrace_monitor.core.findings import key_of
 from headrace_monitor.core.input_watch import InputWatch
@@ -77,6 +78,7 @@ def test_the_columns_and_the_scores_of_a_file_are_described(tmp_path: Path) -> N
     x, y, c = reference.columns
     assert (x.low, x.high) == (pytest.approx(rows["x"].min()), pytest.approx(rows["x"].max()))
     assert (c.kind, c.codes, c.null_share, y.null_share) == ("category", (0, 1, 2), 0.0, 0.0)
+    assert (count_of(c.distinct_sketch), count_of(x.distinct_sketch)) == (3, pytest.approx(len(rows), rel=0.2))
     assert x.tail is not None
     assert reference.scores is not None
     assert reference.scores.shares == pytest.approx([0.1] * 10, abs=1e-3)

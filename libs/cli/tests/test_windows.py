@@ -1,6 +1,7 @@
 """`headrace monitor windows`: closed windows with their figures, open ones with the share of labels that came."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ CLOSED = WindowClosed(
         ChartPoint("base_rate", 1, 0.25, 0.01, 60),
     ),
     columns=(
-        ColumnSeen("x", 1, 100, 0.0, 0.4, 0.2, 9.0, 0.001, True, sketch=b"long"),
+        ColumnSeen("x", 1, 100, 0.025, 0.4, 0.2, 9.0, 0.001, True, 0.0, b"long", 98, 1_200, b"long"),
         ColumnSeen("y", 1, 100, 0.0, 0.01, 0.02, 1.0, 0.5, False),
     ),
     estimates=(Estimated(1, "auc", 0.7, 0.66, 0.75, "cbpe", 0.72), Estimated(3, "auc", 0.6, 0.5, 0.7, "cbpe")),
@@ -105,11 +106,11 @@ async def test_what_is_open_is_read_from_where_the_monitor_would_begin_after_a_r
     assert [(one.requests, one.labelled) for one in (await read_windows(session, "d", 7)).open] == [(1, 0)]
 
 
-def printed(found: Watched, monkeypatch: pytest.MonkeyPatch) -> str:
+def printed(found: Watched, monkeypatch: pytest.MonkeyPatch, show: Callable[[Watched], None] | None = None) -> str:
     wide = Console(width=170, record=True, file=io.StringIO())
     monkeypatch.setattr(windows_shown, "console", wide)
     monkeypatch.setattr("headrace_cli.terminal.render.console", wide)
-    windows_shown.show_windows(found)
+    (show or windows_shown.show_windows)(found)
     return wide.export_text()
 
 
@@ -135,6 +136,18 @@ def test_a_screen_has_windows_slices_charts_and_what_moved(monkeypatch: pytest.M
     assert "1 of 2 inputs and scores moved away from the training rows: x (psi .4)" in lines
 
 
+def test_the_columns_of_the_newest_window_that_compared_any_are_a_screen_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bare = WindowClosed("d", DAY, 2 * DAY, 10, 0, None, "UNMEASURED", unmeasured="no label has come")
+    text = printed(Watched("d", DAY, (CLOSED, bare), (), 2, 0), monkeypatch, windows_shown.show_inputs)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines[0] == "d window from 1970-01-01 00:00, times in UTC"
+    assert lines[2:] == ["x 1 100 2.5 % 98 1,200 .4 .2 .001 moved", "y 1 100 0.0 % - - .01 .02 .5"]
+    text = printed(Watched("d", DAY, (bare,), (), 1, 0), monkeypatch, windows_shown.show_inputs)
+    assert text.startswith("no window has compared columns yet")
+
+
 def test_a_window_without_figures_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     bare = WindowClosed("d", 0.0, DAY, 10, 0, None, "UNMEASURED", unmeasured="no label has come")
     text = " ".join(printed(Watched("d", DAY, (bare,), (), 1, 0), monkeypatch).split())
@@ -145,5 +158,6 @@ def test_json_has_the_whole_windows_without_sketches() -> None:
     found = plain_windows(Watched("d", DAY, (CLOSED,), (OpenWindow(DAY, 2 * DAY, 40, 10, True),), 1, 1), plain)
     (closed,), (waiting,) = found["closed"], found["open"]
     assert (closed["labelled_share"], closed["qualities"][0]["auc"], len(closed["columns"])) == (0.98, 0.72, 2)
-    assert {column["sketch"] for column in closed["columns"]} == {""}
+    assert {column[name] for column in closed["columns"] for name in ("sketch", "distinct_sketch")} == {""}
+    assert (closed["columns"][0]["distinct"], closed["columns"][0]["usual_distinct"]) == (98, 1_200)
     assert (waiting["verdict"], waiting["labelled_share"]) == ("UNMEASURED", 0.25)

@@ -47,6 +47,8 @@ def test_a_window_that_closes_shows_its_columns() -> None:
     take(world, decisions(0.0, HOUR))
     inputs = world.core.window_inputs(world.watched, world.watched.windows.rows_of(0.0, DAY), ())
     assert [column.column for column in inputs.seen] == ["carrier", "miles", "hour", "carrier.mean", "score"]
+    carrier, _, hour, *_ = inputs.seen
+    assert (carrier.distinct, carrier.usual_distinct, hour.distinct) == (3, None, 18)
 
 
 def test_what_a_silent_source_explains_is_no_finding_of_its_own() -> None:

@@ -143,6 +143,8 @@ export interface ColumnRow {
   ks: number | null;
   p_value: number;
   is_moved: boolean;
+  distinct: number | null;
+  usual_distinct: number | null;
 }
 
 /** A dead letter. `origin`: the place of the record that could not be read. `at_s`: wall clock. */

@@ -99,14 +99,20 @@ def ledger(
 def windows(
     deployment: Annotated[str, typer.Argument(help="The deployment whose evaluation windows are shown.")],
     last: Annotated[int, typer.Option("--last", min=1, max=MOST_SHOWN, help="How many of the newest.")] = 7,
+    columns: Annotated[
+        bool,
+        typer.Option("--columns", help="The inputs and scores of the newest closed window beside the training rows."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Closed windows with their figures per version and slice, and charts; open ones with the share of labels that came."""
     from headrace_cli.evidence.windows import plain_windows, read_windows
-    from headrace_cli.evidence.windows_shown import show_windows
+    from headrace_cli.evidence.windows_shown import show_inputs, show_windows
 
     found = run(lambda session: read_windows(session, deployment, last))
-    return print(json.dumps(finite(plain_windows(found, plain)), indent=2)) if as_json else show_windows(found)
+    if as_json:
+        return print(json.dumps(finite(plain_windows(found, plain)), indent=2))
+    return show_inputs(found) if columns else show_windows(found)
 
 
 async def _asked(session: Session, order: dict[str, Any], *, is_quiet: bool, publish: bool) -> dict[str, Any]:

@@ -176,5 +176,7 @@ def plain_windows(found: Watched, plain: Any) -> dict[str, Any]:
 
 
 def _bare(window: WindowClosed) -> WindowClosed:
-    columns: Sequence[Any] = [msgspec.structs.replace(column, sketch=b"") for column in window.columns]
+    columns: Sequence[Any] = [
+        msgspec.structs.replace(column, sketch=b"", distinct_sketch=b"") for column in window.columns
+    ]
     return msgspec.structs.replace(window, columns=tuple(columns))

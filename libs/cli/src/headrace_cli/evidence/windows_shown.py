@@ -16,6 +16,7 @@ from headrace_cli.terminal.render import console, harmless, show
 
 COLUMNS = ("window", "verdict", "requests", "labelled", "version", "rows", "figures", "estimated")
 CHART_COLUMNS = ("chart", "version", "measured", "usual", "test", "limit", "detectable")
+INPUT_COLUMNS = ("column", "version", "rows", "nulls", "distinct", "in_training", "psi", "ks", "p", "moved")
 SLICE_COLUMNS = ("slice", "version", "rows", "figures")
 # The figures of a version that have a field of their own, the most telling first.
 _FIGURES = ("log_loss", "squared_error", "auc", "accuracy", "rmse", "mae")
@@ -23,6 +24,35 @@ _FIGURES = ("log_loss", "squared_error", "auc", "accuracy", "rmse", "mae")
 _OF_A_SLICE = re.compile(r"(?P<metric>[^@]+(?:@[0-9.]+)?)@(?P<slice>[^@=]+=.*)", re.DOTALL)
 # Lines of a table that fit beside the others on one screen.
 _MOST_LINES = 12
+
+
+def show_inputs(found: Watched) -> None:
+    """The columns of the newest closed window that compared any with the training rows, those that moved first."""
+    compared = [window for window in found.closed if window.columns]
+    if not compared:
+        console.print("no window has compared columns yet: it needs a version whose training rows were described")
+        return
+    newest = compared[-1]
+    span = f"window from {stamp(newest.from_s, '%Y-%m-%d %H:%M')}, times in UTC"
+    console.print(Text.assemble((harmless(found.deployment), "bold"), f"  {span}"))
+    ordered = sorted(newest.columns, key=lambda one: (not one.is_moved, -one.psi))
+    show(list(map(input_row, ordered)), INPUT_COLUMNS, as_json=False, empty="")
+
+
+def input_row(found: ColumnSeen) -> dict[str, Any]:
+    """A column beside the training rows as a line. `distinct`, `in_training`: how many distinct values, by estimate."""
+    return {
+        "column": found.column,
+        "version": str(found.version),
+        "rows": f"{found.rows:,}",
+        "nulls": f"{found.null_share:.1%}".replace("%", " %"),
+        "distinct": "-" if found.distinct is None else f"{found.distinct:,}",
+        "in_training": "-" if found.usual_distinct is None else f"{found.usual_distinct:,}",
+        "psi": number(found.psi),
+        "ks": "-" if found.ks is None else number(found.ks),
+        "p": number(found.p_value),
+        "moved": "moved" if found.is_moved else "",
+    }
 
 
 def show_windows(found: Watched) -> None:

@@ -15,6 +15,7 @@ class ColumnReference(msgspec.Struct, frozen=True):
     least 1. `tail`: the standard deviation of its logarithm, None where there are too few blocks to tell. `log_mean`,
     `log_std`: of the logarithm of values that are all above 0, and `log_apart`: the furthest that a day's mean lies from
     `log_mean`; None for others. `sketch`: a KLL sketch of the values (Apache DataSketches, floats), b"" for a category.
+    `distinct_sketch`: of how many distinct values there are (`headrace.stats.distinct`), of a category among the known ones.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ColumnReference(msgspec.Struct, frozen=True):
     log_std: float | None = None
     log_apart: float | None = None
     sketch: bytes = b""
+    distinct_sketch: bytes = b""
 
 
 class ChartFigure(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.events.references import ColumnReference
+from headrace.stats.distinct import Distinct
 from headrace.stats.sketches import Sketches
 
 Floats = NDArray[np.float64]
@@ -80,7 +81,8 @@ class Frame:
 
 class Profile:
     """Of some rows: per column the counts per bin with nulls last (columns, width), how many values are out of range, and of
-    the logarithms of its sizes their number, sum and sum of squares (3, columns). `sketches`: of the values, where asked for.
+    the logarithms of its sizes their number, sum and sum of squares (3, columns). `sketches`, `distinct`: of the values, where
+    asked for.
     """
 
     def __init__(self, frame: Frame, *, is_sketched: bool = False) -> None:
@@ -89,6 +91,7 @@ class Profile:
         self.outside = np.zeros(len(frame.columns), np.int64)
         self.sizes = np.zeros((3, len(frame.columns)))
         self.sketches = Sketches(len(frame.columns)) if is_sketched else None
+        self.distinct = Distinct(len(frame.columns)) if is_sketched else None
 
     @property
     def nulls(self) -> Ints:
@@ -111,6 +114,8 @@ class Profile:
         self.sizes += rows.has_size.sum(axis=0), rows.sizes.sum(axis=0), (rows.sizes**2).sum(axis=0)
         if self.sketches is not None:
             self.sketches.fold(rows.matrix, rows.is_null)
+        if self.distinct is not None:
+            self.distinct.fold(rows.matrix, rows.is_null)
 
     def merge(self, other: "Profile") -> None:
         """Take the rows of another profile of the same frame."""
@@ -120,11 +125,15 @@ class Profile:
         self.sizes += other.sizes
         if self.sketches is not None and other.sketches is not None:
             self.sketches.merge(other.sketches)
+        if self.distinct is not None and other.distinct is not None:
+            self.distinct.merge(other.distinct)
 
     @property
     def held_bytes(self) -> int:
         """How many bytes it takes, by estimate."""
-        return self.counts.nbytes + 32 * len(self.outside) + (0 if self.sketches is None else self.sketches.held_bytes)
+        sketched = 0 if self.sketches is None else self.sketches.held_bytes
+        counted = 0 if self.distinct is None else self.distinct.registers.nbytes
+        return self.counts.nbytes + 32 * len(self.outside) + sketched + counted
 
 
 def _bins_of_codes(column: ColumnReference) -> Ints:

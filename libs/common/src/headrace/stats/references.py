@@ -17,6 +17,7 @@ from headrace.events.references import ColumnReference, VersionReference
 from headrace.events.registry import ColumnPin
 from headrace.stats.bins import codes_of, edges_of, places_of, places_of_codes
 from headrace.stats.distances import LEAST_ROWS, chi_square
+from headrace.stats.distinct import distinct_sketch
 from headrace.stats.sketches import sketch_of
 
 MOST_COLUMNS = 200
@@ -102,6 +103,7 @@ def column_of(
         most_null_hour=_most(is_null[later], at_s[later], _HOUR_S),
         spread=spread,
         tail=tail,
+        distinct_sketch=distinct_sketch(values),
         **({} if is_category or not len(there) else _numbers(values, at_s, there)),
     )
 

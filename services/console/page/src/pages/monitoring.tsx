@@ -177,5 +177,7 @@ const COLUMNS = (name: string): readonly Column<ColumnRow>[] => [
   { key: "p", head: "p", isNumber: true, cell: (row) => figure(row.p_value) },
   { key: "null", head: "null", isNumber: true, cell: (row) => percent(row.null_share, 1) },
   { key: "unknown", head: "unknown", isNumber: true, cell: (row) => percent(row.unknown_share, 1) },
+  { key: "distinct", head: "distinct values", isNumber: true, cell: (row) => row.distinct == null ? "" : count(row.distinct) },
+  { key: "usual", head: "in training", isNumber: true, cell: (row) => row.usual_distinct == null ? "" : count(row.usual_distinct) },
   { key: "rows", head: "rows", isNumber: true, cell: (row) => count(row.rows) },
 ];

@@ -18,6 +18,7 @@ from headrace.events.charts import ColumnSeen
 from headrace.events.monitor import FindingEvidence, FindingOpened, Moved
 from headrace.log.envelope import derived_id
 from headrace.stats.distances import Dependence, benjamini_hochberg, chi_square, p_value, psi
+from headrace.stats.distinct import count_of
 from headrace.stats.profiles import Profile
 from headrace.stats.sketches import ks_of
 from headrace_monitor.core.references import VersionFrame
@@ -43,6 +44,7 @@ def seen(profile: Profile, frame: VersionFrame) -> tuple[ColumnSeen, ...]:
         null_share = float(profile.nulls[place]) / profile.rows if profile.rows else 0.0
         is_number = column.kind == "number"
         sketch = b"" if profile.sketches is None or not is_number else profile.sketches.of(place)
+        distinct = None if profile.distinct is None else profile.distinct.of(place)
         found.append(
             ColumnSeen(
                 column.name,
@@ -56,6 +58,9 @@ def seen(profile: Profile, frame: VersionFrame) -> tuple[ColumnSeen, ...]:
                 is_moved=False,
                 unknown_share=0.0 if is_number else null_share,
                 sketch=sketch,
+                distinct=None if distinct is None else count_of(distinct),
+                usual_distinct=count_of(column.distinct_sketch) if column.distinct_sketch else None,
+                distinct_sketch=distinct or b"",
             )
         )
     return _marked(found)

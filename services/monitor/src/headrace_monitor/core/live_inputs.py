@@ -186,7 +186,7 @@ class LiveInputs:
 
 
 def _full_bytes(profile: Profile) -> int:
-    return 1500 * len(profile.frame.columns) + 8 * profile.counts.size
+    return 1800 * len(profile.frame.columns) + 8 * profile.counts.size
 
 
 def _groups(keys: Sequence[Key]) -> dict[Key, list[int]]:

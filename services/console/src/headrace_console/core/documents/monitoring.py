@@ -49,6 +49,8 @@ class ColumnRow(msgspec.Struct, frozen=True):
     ks: float | None
     p_value: float
     is_moved: bool
+    distinct: int | None = None
+    usual_distinct: int | None = None
 
 
 class MonitoredWindow(msgspec.Struct, frozen=True):
