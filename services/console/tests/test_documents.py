@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from services.console.tests.known import DAY_S, LABEL, NOW_S, Known
 
+from headrace.events.charts import ChartPoint
 from headrace.events.definition import RolloutDefinition
 from headrace.events.monitor import VersionQuality
 from headrace.events.ops import PartitionStopped
@@ -194,7 +195,20 @@ def test_the_loss_of_a_drift_is_never_beside_the_limit_of_the_detectors_statisti
     found = known.document("finding/d/f1")
     assert (found["metric"], found["row"]["measured"], found["row"]["limit"]) == ("loss", 0.69, None)
     assert found["values"]["limit of the statistic"] == 0.8
-    assert found["values"]["resolved at a loss of"] == 0.5
+    assert found["values"]["resolved at"] == 0.5
+
+
+def test_a_finding_of_a_chart_is_about_its_figure_and_shows_where_its_detector_is_now() -> None:
+    def point(statistic: float) -> ChartPoint:
+        return ChartPoint("ranking", 1, 0.7, 0.01, 90, "", 0.75, 0.02, statistic, 100.0)
+
+    known = Known().window(charts=(point(120.0),))
+    known.finding(measured=0.69, limit=100.0, detector="charts", about="ranking", version=1)
+    assert known.window(2, charts=(point(30.0),)).document("finding/d/f1")["values"]["statistic now"] == 30.0
+    found = known.document("finding/d/f1")
+    assert (found["metric"], found["values"]["ranking"], found["compared"]) == (
+        "ranking", 0.69, "loss in excess of the expected one",
+    )  # fmt: skip
 
 
 def test_a_finding_has_its_measure_and_limit_and_how_it_ended() -> None:

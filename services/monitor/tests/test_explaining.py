@@ -39,8 +39,8 @@ def test_a_range_of_a_number_is_named() -> None:
     segment = scene.finding(scene.seen(9, day)).evidence.segment  # type: ignore[union-attr]
     assert segment is not None
     assert segment.column == "temp"
-    assert segment.value.startswith("..")
-    assert -2 < float(segment.value[2:]) < 3
+    assert segment.value.startswith("below ")
+    assert -2 < float(segment.value.removeprefix("below ")) < 3
 
 
 def test_requests_without_a_value_are_a_part_too() -> None:

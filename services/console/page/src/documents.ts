@@ -298,7 +298,7 @@ export interface Features {
   missing: Record<string, number>;
 }
 
-/** A finding: what moved, since when, what was done. `evidence`: what it rests on, with places as links need them; None in records from before it was recorded. */
+/** A finding: what moved, since when, what was done. `evidence`: what it rests on, with places as links need them; None in records from before it was recorded. `compared`: what the figures of its segment are. */
 export interface Finding {
   row: FindingRow;
   deployment: string;
@@ -314,6 +314,7 @@ export interface Finding {
   runbook: string;
   severity: string;
   evidence: FindingEvidence | null;
+  compared: string;
 }
 
 /** What a finding rests on. `first_place`: `topic/partition/offset` of the first record that shows it, and its instant. `requests`: ids of at most ten requests that show it. `segment`: the part of the requests that explains it most, None where no part stands out. `moved`: columns that moved with it. `producers`: who wrote differently since, as `what: before -> after` (the version of the code, of the model, of the definition). `charts`: other charts that crossed in the same episode. */
@@ -511,7 +512,7 @@ export interface RouteShare {
   state: string;
 }
 
-/** The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or `low..high`. `measured`, `rest`: the figure (the loss, or the share that is broken) within it and among all others; `share`: its share of the requests; `explains`: the share of the change that it accounts for. */
+/** The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or a range in words. `measured`, `rest`: the figure (the loss, or the share that is broken) within it and among all others; `share`: its share of the requests; `explains`: the share of the change that it accounts for. */
 export interface Segment {
   column: string;
   value: string;

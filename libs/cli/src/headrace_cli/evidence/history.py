@@ -8,7 +8,7 @@ from rich.text import Text
 
 from headrace.events.monitor import FindingEvidence, Moved, Segment
 from headrace.evidence.episodes import Duration, Episode, Medians
-from headrace.evidence.findings import Finding, Retrain, WindowSeen
+from headrace.evidence.findings import Finding, Retrain, WindowSeen, compared_by
 from headrace.evidence.lines import Line, lines_of
 from headrace.evidence.steps import number, sentence
 from headrace_cli.terminal.render import console, harmless
@@ -157,17 +157,9 @@ def show_finding(found: Finding) -> None:
 
 
 def _about(found: Finding) -> Iterable[tuple[str, str]]:
-    figures = [f"{number(found.measured)}" if found.measured is not None else "unmeasured"]
-    # NB: of a drift the limit is that of the detector's test, and not of the figure.
-    whose = "limit" if found.kind != "drift" else "the test's limit"
-    figures += [f"{whose} {number(found.limit)}"] if found.limit is not None else []
-    figures += [f"resolved at {number(found.back_at)}"] if found.back_at is not None else []
-    yield (
-        "moved",
-        f"{found.about or 'the deployment as a whole'}: {', '.join(figures)} (detector {found.detector or '-'})",
-    )
+    yield "moved", _moved(found)
     yield "changed", f"{stamp(found.changed_at_s, '%Y-%m-%d %H:%M')} event time"
-    yield from _evidence(found.evidence)
+    yield from _evidence(found.evidence, found.kind)
     yield "found", _at(found.at_s, found.wall_s, found.place)
     for name, window in (("before", found.before), ("found in", found.found_in), ("newest", found.after)):
         if window is not None:
@@ -182,7 +174,23 @@ def _about(found: Finding) -> Iterable[tuple[str, str]]:
         yield "resolved", f"{_at(found.resolved_s, found.resolved_wall_s, found.resolved_place)}: {found.resolved}"
 
 
-def _evidence(evidence: FindingEvidence | None) -> Iterable[tuple[str, str]]:
+def _moved(found: Finding) -> str:
+    """What was measured of what, and by whom."""
+    figures = [number(found.measured) if found.measured is not None else "unmeasured"]
+    back = [f"resolved at {number(found.back_at)}"] if found.back_at is not None else []
+    limit = "" if found.limit is None else number(found.limit)
+    if found.kind == "drift":
+        # NB: the limit is that of the detector's statistic, and not of the figure.
+        seen = found.found_in
+        about = found.about or (seen.loss_name if seen is not None and seen.loss is not None else "loss")
+        passed = f"its statistic passed {limit}" if limit else "its statistic passed its limit"
+        return f"{about}: {', '.join([*figures, *back])} (detector {found.detector or '-'}: {passed})"
+    figures += [f"limit {limit}"] if limit else []
+    about = found.about or "the deployment as a whole"
+    return f"{about}: {', '.join([*figures, *back])} (detector {found.detector or '-'})"
+
+
+def _evidence(evidence: FindingEvidence | None, kind: str) -> Iterable[tuple[str, str]]:
     """What a finding rests on, one line per subject; a subject of which nothing is known says so or has no line."""
     if evidence is None:
         yield "evidence", "not recorded: the finding is older than the monitor that records it"
@@ -190,7 +198,7 @@ def _evidence(evidence: FindingEvidence | None) -> Iterable[tuple[str, str]]:
     if evidence.first_at_s is not None:
         place = shorter(evidence.first_place) or "no record shows it"
         yield "first", f"{stamp(evidence.first_at_s, '%Y-%m-%d %H:%M:%S')} event time  {place}"
-    yield "segment", segment_text(evidence.segment)
+    yield "segment", segment_text(evidence.segment, kind)
     if evidence.moved:
         yield "moved with it", ", ".join(map(moved_text, evidence.moved))
     if evidence.producers:
@@ -201,15 +209,15 @@ def _evidence(evidence: FindingEvidence | None) -> Iterable[tuple[str, str]]:
         yield "requests", ", ".join(evidence.requests[:3]) + (", ..." if len(evidence.requests) > 3 else "")
 
 
-def segment_text(segment: Segment | None) -> str:
-    """The segment of a finding in words.
+def segment_text(segment: Segment | None, kind: str) -> str:
+    """The segment of a finding of a kind in words.
 
-    >>> segment_text(Segment("carrier", "UA", 300, 0.25, 0.9, 0.4, 0.75))
-    'carrier UA: .9 there, .4 in the rest; 300 requests (25 %) account for 75 % of the change'
+    >>> segment_text(Segment("carrier", "UA", 300, 0.25, 0.9, 0.4, 0.75), "labels")
+    'carrier UA: .9 there, .4 in the rest (share without a label); 300 requests (25 %) account for 75 % of the change'
     """
     if segment is None:
         return "no part of the requests stands out"
-    figures = f"{number(segment.measured)} there, {number(segment.rest)} in the rest"
+    figures = f"{number(segment.measured)} there, {number(segment.rest)} in the rest ({compared_by(kind)})"
     share = f"{segment.rows:,} requests ({segment.share:.0%}) account for {segment.explains:.0%} of the change"
     return f"{segment.column} {segment.value}: {figures}; {share}".replace("%", " %")
 

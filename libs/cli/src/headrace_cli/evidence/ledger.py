@@ -50,8 +50,11 @@ def lines_of(ledger: BudgetReported | None, audit: AuditReported | None) -> Tabl
 def _ledger(ledger: BudgetReported) -> Iterator[tuple[str, str]]:
     period = duration(ledger.period_s)
     yield from (
-        ("stated", f"at most {ledger.stated:g} false pages per {period} of event time"),
-        ("spent", f"{ledger.spent} in the newest {period}, {ledger.total} since {instant(ledger.since_s)}"),
+        ("stated", f"at most {ledger.stated:g} false page{'s' * (ledger.stated != 1)} per {period} of event time"),
+        (
+            "spent",
+            f"{ledger.spent} in the newest {period}, {ledger.total} since {instant(ledger.since_s)}, by findings of severity page",
+        ),
         ("left", f"{ledger.left:g}"),
         (
             "by theorem",

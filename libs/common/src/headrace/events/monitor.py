@@ -172,7 +172,7 @@ class BudgetReported(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or `low..high`.
+    """The part of the requests that explains a finding most. `column`, `value`: `value` is a category, or a range in words.
 
     `measured`, `rest`: the figure (the loss, or the share that is broken) within it and among all others; `share`: its
     share of the requests; `explains`: the share of the change that it accounts for.

@@ -32,6 +32,24 @@ MOST_FINDINGS = 200
 _MOST_WINDOWS, _MOST_RETRAINS = 120, 50
 
 
+# What the figures of a segment are, by the kind of its finding.
+_COMPARED = {
+    "drift": "loss in excess of the expected one",
+    "worse_than_prior": "loss in excess of the prior's",
+    "skew": "share that differs",
+    "labels": "share without a label",
+}
+
+
+def compared_by(kind: str) -> str:
+    """What is compared between a segment and the rest, in words.
+
+    >>> compared_by("drift"), compared_by("contract")
+    ('loss in excess of the expected one', 'share that is broken')
+    """
+    return _COMPARED.get(kind, "share that is broken")
+
+
 class WindowSeen(msgspec.Struct, frozen=True):
     """One evaluation window beside a finding. `loss`: of `version`, which is the finding's, and the champion in the
     window since; None where it was not measured, `unmeasured` says why. `place`: of its record.

@@ -31,19 +31,19 @@ function Parts({ value, held }: { value: Finding; held: Held<Finding> }): JSX.El
   return (
     <>
       <Panel title="What moved" held={held}><What value={value} /></Panel>
-      <Panel title="What it rests on" held={held}>{value.evidence ? <Evidence deployment={value.deployment} evidence={value.evidence} /> : <p class="soft">Not recorded: the finding is older than the monitor that records it.</p>}</Panel>
-      {figures.length > 0 && <Panel title="Measured" held={held}><Facts facts={figures.map(([metric, measured]) => [metric.replaceAll("_", " "), figure(measured)] as const)} /></Panel>}
+      <Panel title="What it rests on" held={held}>{value.evidence ? <Evidence deployment={value.deployment} evidence={value.evidence} compared={value.compared} /> : <p class="soft">Not recorded: the finding is older than the monitor that records it.</p>}</Panel>
+      {figures.length > 0 && <Panel title="Measured" held={held}><Facts facts={figures.map(([metric, measured]) => [words(metric), figure(measured)] as const)} /></Panel>}
     </>
   );
 }
 
 /** The part of the requests that explains it, where it began, and what moved and changed with it. */
-function Evidence({ deployment, evidence }: { deployment: string; evidence: FindingEvidence }): JSX.Element {
+function Evidence({ deployment, evidence, compared }: { deployment: string; evidence: FindingEvidence; compared: string }): JSX.Element {
   const { segment } = evidence;
   return (
     <Facts
       facts={[
-        ["segment", segment ? <><span class="strong">{segment.column} {segment.value}</span>: {figure(segment.measured)} there, {figure(segment.rest)} in the rest. <span class="soft">{count(segment.rows)} requests, {percent(segment.share)} of all, account for {percent(segment.explains)} of the change.</span></> : "no part of the requests stands out"],
+        ["segment", segment ? <><span class="strong">{segment.column} {segment.value}</span>: {figure(segment.measured)} there, {figure(segment.rest)} in the rest <span class="soft">({compared}). {count(segment.rows)} requests, {percent(segment.share)} of all, account for {percent(segment.explains)} of the change.</span></> : "no part of the requests stands out"],
         evidence.first_at_s != null && ["first", <><EventTime at_s={evidence.first_at_s} label /> <Place place={evidence.first_place} word="its record" /></>],
         ["moved with it", evidence.moved.length ? evidence.moved.map((one) => <span key={one.column + one.statistic} class="pair">{one.column} <span class="soft">{words(one.statistic)}</span> {figure(one.measured)}{one.before != null && <span class="soft"> (usually {figure(one.before)})</span>}</span>) : <span class="soft">no column</span>],
         evidence.producers.length > 0 && ["changed too", evidence.producers.join(", ")],
@@ -59,9 +59,9 @@ function What({ value }: { value: Finding }): JSX.Element {
   return (
     <Facts
       facts={[
-        ["measured", <><span class="strong">{value.metric} {figure(row.measured)}</span>{row.limit != null && <span class="soft"> (limit {limit(row.limit)})</span>}</>],
+        ["measured", <><span class="strong">{words(value.metric)} {figure(row.measured)}</span>{row.limit != null && <span class="soft"> (limit {limit(row.limit)})</span>}</>],
         ["about", <>{row.about}{row.version != null && <> <VersionName deployment={value.deployment} version={row.version} /></>}</>],
-        ["found by", row.detector || row.kind],
+        ["found by", words(row.detector || row.kind)],
         ["severity", words(value.severity)],
         ["found at", <><EventTime at_s={row.at_s} label /> <Place place={value.place} word="its record" /></>],
         value.changed_at_s != null && ["changed at", <EventTime at_s={value.changed_at_s} label />],

@@ -16,7 +16,7 @@ import type { Column } from "../parts/table";
 import { VersionName } from "../parts/version_name";
 import { chosenRange, type Drawn, instants, placed, type Range, rangeOf } from "../values/axis";
 import { duration } from "../values/instants";
-import { type Band, estimateLines, figureLines, held as inBounds, named, newest, statisticLine } from "../values/monitored";
+import { type Band, estimateLines, figureLines, held as inBounds, meaning, named, newest, statisticLine } from "../values/monitored";
 import { count, figure, limit, percent, things, words } from "../values/numbers";
 import { Heading } from "./heading";
 import { Backtest } from "./monitoring_backtest";
@@ -56,13 +56,13 @@ const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {},
 function Ledger({ of, name }: { of: ReadonlySignal<Monitoring>; name: string }): JSX.Element {
   const ledger = useComputed(() => of.value.ledger).value;
   const declared = useComputed(() => of.value.declared.join(", ")).value;
-  const way = <p class="soft">What fires now, and what is silenced: <a href="/alerts">alerts</a>. Detectors of this deployment: {declared || "none are declared"}.</p>;
+  const way = <p class="soft">Detectors of this deployment: {declared || "none are declared"}. Only findings of severity page spend the budget; the others warn. What fires now, and what is silenced: <a href="/alerts">alerts</a>.</p>;
   if (!ledger) return <><p class="soft">No budget of pages was reported: the project states none (<code>Charts(pages="1 per month")</code>), or no window has closed since.</p>{way}</>;
   return <><Facts facts={entries(ledger, name)} />{way}</>;
 }
 
 const entries = (ledger: BudgetReported, name: string): (readonly [string, JSX.Element | string])[] => [
-  ["stated", `${limit(ledger.stated)} false ${ledger.stated === 1 ? "page" : "pages"} in ${duration(ledger.period_s)} of event time, divided among ${things(ledger.charts, "chart")}`],
+  ["stated", `${limit(ledger.stated)} false ${ledger.stated === 1 ? "page" : "pages"} in ${duration(ledger.period_s)} of event time, divided among ${things(ledger.charts, "side")} of charts`],
   ["spent", <><span class="strong">{things(ledger.spent, "page")}</span> in the newest period{ledger.pages.length > 0 && <>: {ledger.pages.map((id, index) => <span key={id}>{index > 0 && ", "}<a href={`/deployments/${encodeURIComponent(name)}/findings/${id}`}>{id.slice(0, 8)}</a></span>)}</>}; {things(ledger.total, "page")} since <EventTime at_s={ledger.since_s} /></>],
   ["left", ledger.left > 0 ? limit(ledger.left) : <State mark="attention" word="nothing is left in this period" />],
   ["by theorem", `a false page after ${duration(ledger.patience_s)} on average, at least`],
@@ -97,7 +97,7 @@ function Charts({ of, name, charts }: Drawing & { charts: string[] }): JSX.Eleme
   const [whole, parts] = [charts.filter((chart) => !chart.includes("@")), charts.filter((chart) => chart.includes("@"))];
   return (
     <>
-      <p class="soft axis-name">Event time (UTC): evaluation windows by their end. The band is what reference windows lead one to expect, two standard deviations wide on each side.</p>
+      <p class="soft axis-name">Event time (UTC): evaluation windows by their end. The band is what reference windows lead one to expect, two standard deviations wide on each side. A finding opens where a detector reaches its limit; that none is open does not mean that nothing has changed.</p>
       {whole.map((chart, index) => <Seen key={chart} of={of} range={range} chart={chart} isFirst={index === 0} isLast={index === whole.length - 1} />)}
       {parts.length > 0 && (
         <details class="behind" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
@@ -129,8 +129,8 @@ function Seen({ of, range, chart, isFirst = false, isLast = false }: { of: Reado
 /** What this chart cannot see. */
 function Blind({ of, chart }: { of: ReadonlySignal<Monitoring>; chart: string }): JSX.Element {
   const one = useComputed(() => newest(of.value, chart)).value;
-  if (one?.detectable == null) return <p class="soft">How small a change it can see is not known: its reference is too short.</p>;
-  return <p class="soft">A lasting change of {figure(one.detectable)} is found within {things(one.within_windows ?? 0, "window")} in half of all cases; a smaller one takes longer, and no finding does not mean that there is none.</p>;
+  if (one?.detectable == null) return <p class="soft">{meaning(chart)} How small a change it can see is not known: its reference is too short.</p>;
+  return <p class="soft">{meaning(chart)} A lasting change of {figure(one.detectable)} is found within {things(one.within_windows ?? 0, "window")} in half of all cases, a smaller one later.</p>;
 }
 
 // Estimates
@@ -140,7 +140,7 @@ function Estimates({ of, name, metrics }: Drawing & { metrics: string[] }): JSX.
   if (!metrics.length) return <p class="soft">Nothing was estimated yet: it needs a version with scores of its training, and a window whose requests are all there.</p>;
   return (
     <>
-      <p class="soft axis-name">Estimates know scores, and no labels: they do not see that what the scores mean has changed. The band has bounds of 90 %.</p>
+      <p class="soft axis-name">Estimates know scores, and no labels: they do not see that what the scores mean has changed. The band has bounds of 90 %; it begins when five earlier estimates could be compared with what came.</p>
       {metrics.map((metric, index) => <Estimate key={metric} of={of} range={range} metric={metric} isFirst={index === 0} isLast={index === metrics.length - 1} />)}
     </>
   );
@@ -159,12 +159,26 @@ function Estimate({ of, range, metric, isFirst, isLast }: { of: ReadonlySignal<M
 
 // Columns
 
+const byDistance = (a: ColumnRow, b: ColumnRow): number => b.psi - a.psi;
+const those = (held: Held<Monitoring>, isMoved: boolean): Record<string, ColumnRow> =>
+  Object.fromEntries(Object.entries(held.value.value?.columns ?? {}).filter(([, row]) => row.is_moved === isMoved));
+
 function Columns({ of, held, name }: Drawing & { held: Held<Monitoring> }): JSX.Element {
   const to_s = useComputed(() => of.value.columns_to_s).value;
+  const count_of = useComputed(() => Object.keys(of.value.columns).length).value;
+  const usual = useComputed(() => Object.keys(those(held, false)).length).value;
+  const isOpen = useSignal(false);
+  const columns = COLUMNS(name);
   return (
     <>
       {to_s != null && <p class="soft">Window to <EventTime at_s={to_s} label />. What moved is small after a correction for many columns and for how alike rows of one block are; it makes a finding, and never a page.</p>}
-      <List caption="Columns" columns={COLUMNS(name)} rows={() => held.value.value?.columns} compare={(a, b) => Number(b.is_moved) - Number(a.is_moved) || b.psi - a.psi} noun="column" none="No window has compared columns yet: it needs a version whose training rows were profiled." />
+      <List caption="Columns that moved" columns={columns} rows={() => those(held, true)} compare={byDistance} noun="column" none={count_of ? `None of ${things(count_of, "column")} has moved.` : "No window has compared columns yet: it needs a version whose training rows were profiled."} />
+      {usual > 0 && (
+        <details class="behind" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
+          <summary>{things(usual, "column")} as usual</summary>
+          {isOpen.value && <List caption="Columns as usual" columns={columns} rows={() => those(held, false)} compare={byDistance} noun="column" none="None." />}
+        </details>
+      )}
     </>
   );
 }

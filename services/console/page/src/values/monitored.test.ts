@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ChartSeen, EstimateSeen, Monitoring } from "../documents";
-import { estimateLines, figureLines, held, named, newest, statisticLine } from "./monitored";
+import { estimateLines, figureLines, held, meaning, named, newest, statisticLine } from "./monitored";
 
 const seen = (value: number, statistic: number, more: Partial<ChartSeen> = {}): ChartSeen => ({ version: 1, value, error: 0.01, rows: 90, expected: 0.7, spread: 0.02, statistic, limit: 1000, detectable: null, within_windows: null, ...more });
 const estimate = (value: number, realised: number | null): EstimateSeen => ({ version: 1, value, low: value - 0.1, high: value + 0.1, method: "cbpe", realised });
@@ -40,4 +40,6 @@ test("the newest point is that of the newest window which has the chart", () => 
   assert.equal(newest(of, "ranking")?.value, 0.6);
   assert.equal(newest(of, "level"), undefined);
   assert.equal(named("base_rate@carrier=UA"), "base rate where carrier=UA");
+  assert.equal(named("base_rate.2"), "base rate of class 2");
+  assert.match(meaning("base_rate.2@carrier=UA"), /calls nobody/);
 });

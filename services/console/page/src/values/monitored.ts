@@ -64,5 +64,19 @@ export function held(of: Monitoring, metric: string): { inside: number; all: num
 export const newest = (of: Monitoring, chart: string): NonNullable<Monitoring["windows"][string]>["charts"][string] | undefined =>
   instants(of.windows).map((at) => of.windows[at]?.charts[chart]).findLast((one) => one != null);
 
-/** A chart in words: `ranking`, `level where carrier=UA`. */
-export const named = (chart: string): string => chart.replace("@", " where ").replace("_", " ");
+/** A chart in words: `ranking`, `level where carrier=UA`, `base rate of class 2`. */
+export const named = (chart: string): string => {
+  const [name = "", segment] = chart.split(/@(.*)/s);
+  return name.replace("_", " ").replace(".", " of class ") + (segment ? ` where ${segment}` : "");
+};
+
+const MEANINGS: Record<string, string> = {
+  base_rate: "The share of positives, or the mean label. It moves with every hard week, and calls nobody.",
+  ranking: "How well the scores put requests in order: 1 at best, of classes .5 by chance.",
+  calibration: "By how much all scores lie too low or too high; 0 is right.",
+  slope: "Whether scores are as sure as they may be: 1 is right, below it they are too sure.",
+  level: "How far the errors lie above what the scores lead one to expect; of numbers the log of their mean size.",
+};
+
+/** What a chart shows, in a sentence. */
+export const meaning = (chart: string): string => MEANINGS[chart.split(/[@.]/)[0] ?? ""] ?? "";

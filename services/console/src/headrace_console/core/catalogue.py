@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.events.monitor import FindingOpened
 from headrace_console.core import (
     alerts,
     deployments,
@@ -188,9 +189,18 @@ def _finding(world: World, key: Key) -> msgspec.Struct | None:
     found = world.findings.of(key.name).get(key.which)
     if found is None:
         return None
-    seen = world.windows.of(key.name)
     episode = timelines.episode_with(world, key.name, key.which)
-    return findings.finding_of(found, seen.newest if seen is not None else None, episode, world.namespace)
+    return findings.finding_of(found, _statistic(world, found.opened), episode, world.namespace)
+
+
+def _statistic(world: World, opened: FindingOpened) -> float | None:
+    """The statistic of a finding's detector in the newest window; None where it has none."""
+    if opened.detector != "charts":
+        seen = world.windows.of(opened.deployment)
+        return None if seen is None else seen.newest.drift_statistic
+    held = world.monitored.of(opened.deployment)
+    chart = None if held is None else held.newest_chart(opened.about)
+    return None if chart is None or chart.version != opened.version else chart.statistic
 
 
 def _why_none(key: Key) -> str:

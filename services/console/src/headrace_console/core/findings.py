@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved, WindowClosed
+from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved
+from headrace.evidence.findings import compared_by
 from headrace.hosting.alerts import alarm_name, runbook_of
 from headrace_console.core.documents import Finding, FindingRow
 from headrace_console.core.links import finding_link
@@ -75,8 +76,8 @@ def row_of(found: Found) -> FindingRow:
     )
 
 
-def finding_of(found: Found, window: WindowClosed | None, episode: str = "", namespace: str = "") -> Finding:
-    """A finding, whole. `window`: the newest one of its deployment; `episode`: of the timeline; `namespace`: of topics."""
+def finding_of(found: Found, statistic: float | None, episode: str = "", namespace: str = "") -> Finding:
+    """A finding, whole. `statistic`: of its detector now; `episode`: of the timeline; `namespace`: of topics."""
     opened = found.opened
     alarm = alarm_name(opened.kind, opened.about)
     return Finding(
@@ -88,12 +89,13 @@ def finding_of(found: Found, window: WindowClosed | None, episode: str = "", nam
         opened.window_to_s,
         opened.back_at,
         "" if found.resolved is None else found.resolved.reason,
-        "loss" if opened.kind == DRIFT else opened.detector,
-        _values(found, window),
+        (opened.about or "loss") if opened.kind == DRIFT else opened.detector,
+        _values(found, statistic),
         episode,
         runbook_of(alarm) if alarm else "",
         opened.severity,
         _evidence(opened.evidence, namespace),
+        compared_by(opened.kind),
     )
 
 
@@ -103,13 +105,12 @@ def _evidence(evidence: FindingEvidence | None, namespace: str) -> FindingEviden
     return msgspec.structs.replace(evidence, first_place=base_place(evidence.first_place, namespace))
 
 
-def _values(found: Found, window: WindowClosed | None) -> dict[str, float | None]:
+def _values(found: Found, statistic: float | None) -> dict[str, float | None]:
     """What was measured, beside what holds now and what would resolve it."""
     opened = found.opened
     if opened.kind == DRIFT:
-        now = window.drift_statistic if window is not None else None
-        values = {"loss": opened.measured, "resolved at a loss of": opened.back_at}
-        values |= {"drift statistic now": now, "limit of the statistic": opened.limit}
+        values = {opened.about or "loss": opened.measured, "resolved at": opened.back_at}
+        values |= {"statistic now": statistic, "limit of the statistic": opened.limit}
     else:
         values = {"measured": opened.measured, "limit": opened.limit, "back at": opened.back_at}
     return {name: value for name, value in values.items() if value is not None}

@@ -43,6 +43,11 @@ class Held:
         """The windows, oldest first."""
         return {to_s: _unpack(self.windows[to_s]) for to_s in sorted(self.windows)}
 
+    def newest_chart(self, key: str) -> ChartSeen | None:
+        """A chart in the newest window that has it; None where none has."""
+        seen = (_unpack(self.windows[to_s]).charts.get(key) for to_s in sorted(self.windows, reverse=True))
+        return next((found for found in seen if found is not None), None)
+
 
 class Monitored:
     """What is held of all deployments."""

@@ -9,7 +9,7 @@ from headrace_console.core.world import World
 # So many charts are sent to a page; the others are counted.
 CHARTS_SHOWN = 12
 # The order of charts; those of segments come after all of these.
-_ORDER = ("base_rate", "mean", "ranking", "rank", "calibration", "slope", "scale", "level")
+_ORDER = ("base_rate", "ranking", "calibration", "slope", "level")
 
 
 def document(world: World, name: str) -> Monitoring | None:
@@ -20,6 +20,7 @@ def document(world: World, name: str) -> Monitoring | None:
     points = held.points()
     charts = sorted({key for point in points.values() for key in point.charts}, key=_place)
     detectors = [] if definition is None else definition.monitoring
+    charted = [] if definition is None or definition.charts is None else ["charts"]
     return Monitoring(
         tuple(charts[:CHARTS_SHOWN]),
         tuple(dict.fromkeys(metric for point in points.values() for metric in point.estimates)),
@@ -30,7 +31,7 @@ def document(world: World, name: str) -> Monitoring | None:
         held.efficacy,
         held.audit,
         series.marks_of(world, name),
-        tuple(f"{words(one.detector)} of {words(one.figure)}" for one in detectors),
+        (*charted, *(f"{words(one.detector)} of {words(one.figure)}" for one in detectors)),
         max(len(charts) - CHARTS_SHOWN, 0),
         held.backtest,
         0.0 if definition is None else definition.audit_share,
@@ -39,4 +40,5 @@ def document(world: World, name: str) -> Monitoring | None:
 
 def _place(key: str) -> tuple[bool, int, str]:
     chart, _, segment = key.partition("@")
-    return bool(segment), _ORDER.index(chart) if chart in _ORDER else len(_ORDER), key
+    name = chart.partition(".")[0]
+    return bool(segment), _ORDER.index(name) if name in _ORDER else len(_ORDER), key

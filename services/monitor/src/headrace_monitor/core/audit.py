@@ -52,12 +52,13 @@ def is_in_arm(deployment: str, trial: int, unit: str, share: float) -> bool:
 def on_window(kept: AuditKept | None, inputs: WindowInputs, verdict: str, from_s: float, to_s: float) -> AuditStep:
     """A window from `from_s` to `to_s` has closed. Of one that is not judged (`verdict`) no labels are used.
 
-    None where the deployment has no arm. Trials of another share are forgotten.
+    None where the deployment has no arm. Trials of another share are forgotten. The first trial begins with the first window
+    that has pairs.
     """
     share = inputs.deployment.audit_share
     if not share:
         return Step(None)
-    if kept is None or kept.share != share:
+    if kept is None or kept.share != share or not (kept.trials or kept.cycles):
         kept = AuditKept(share, from_s)
     if verdict == PASS:
         kept = _with_pairs(kept, inputs, from_s)

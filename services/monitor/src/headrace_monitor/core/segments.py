@@ -59,7 +59,7 @@ class Parts:
             yield from ((first, end) for end in range(first + 1, last) if (first, end) != (0, self.count - 1))
 
     def name(self, first: int, last: int) -> str:
-        """A range of parts in words: a category, `low..high`, or `no value`."""
+        """A range of parts in words: a category, `low to high` (`high` not within), `below high`, `low and more`, or `no value`."""
         if first == self.count - 1:
             return "no value"
         if self.values is not None:
@@ -67,7 +67,7 @@ class Parts:
         low, high = (
             f"{edge:.4g}" for edge in (self.edges[max(first - 1, 0)], self.edges[min(last, len(self.edges)) - 1])
         )
-        return f"..{high}" if first == 0 else f"{low}.." if last == self.count - 1 else f"{low}..{high}"
+        return f"below {high}" if first == 0 else f"{low} and more" if last == self.count - 1 else f"{low} to {high}"
 
 
 def divided(column: Column, seen: PartsSeen | None) -> Parts:

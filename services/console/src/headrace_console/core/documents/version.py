@@ -50,7 +50,7 @@ class Version(msgspec.Struct, frozen=True):
 
 class Finding(msgspec.Struct, frozen=True):
     """A finding: what moved, since when, what was done. `evidence`: what it rests on, with places as links need them; None
-    in records from before it was recorded.
+    in records from before it was recorded. `compared`: what the figures of its segment are.
     """
 
     row: FindingRow
@@ -67,3 +67,4 @@ class Finding(msgspec.Struct, frozen=True):
     runbook: str = ""
     severity: str = "warning"
     evidence: FindingEvidence | None = None
+    compared: str = ""
