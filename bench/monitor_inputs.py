@@ -62,7 +62,7 @@ class Inputs:
 
     def _look(self, clock_s: float) -> list[FindingOpened]:
         seen = self._inputs.look(clock_s, clock_s, clock_s, self._watch.findings.open)
-        self._watch.findings = on_inputs(self._watch.findings, seen.opened, seen.over).state
+        self._watch.findings = on_inputs(self._watch.findings, seen.changes).state
         return seen.opened
 
 

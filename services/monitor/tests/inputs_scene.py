@@ -9,6 +9,7 @@ from headrace.events.references import ColumnReference, VersionReference
 from headrace.events.registry import ArtifactPlace, ColumnPin, Lineage, Signature, VersionRegistered
 from headrace.stats.bins import codes_of, edges_of, places_of, places_of_codes
 from headrace.stats.sketches import sketch_of
+from headrace_monitor.core.facts import FindingOver
 from headrace_monitor.core.findings import key_of
 from headrace_monitor.core.input_watch import InputWatch, Seen
 from headrace_monitor.core.references import References
@@ -76,6 +77,7 @@ class Inputs:
         self.open: dict[str, FindingOpened] = {}
         self.opened: list[FindingOpened] = []
         self.over: list[str] = []
+        self.ended: list[FindingOver] = []
         self.offset = 0
 
     def take(self, decisions: list[DecisionMade]) -> None:
@@ -86,12 +88,14 @@ class Inputs:
     def look(self, clock_s: float, now_s: float = 0.0) -> Seen:
         self.watch.is_due(clock_s, now_s)
         seen = self.watch.look(clock_s, clock_s, now_s, self.open)
-        for found in seen.opened:
-            self.open[key_of(found)] = found
-        for key in seen.over:
-            del self.open[key]
-        self.opened += seen.opened
-        self.over += seen.over
+        for change in seen.changes:
+            if isinstance(change, FindingOpened):
+                self.open[key_of(change)] = change
+                self.opened.append(change)
+            else:
+                del self.open[change.key]
+                self.over.append(change.key)
+                self.ended.append(change)
         return seen
 
     def play(self, from_s: float, to_s: float, change=None) -> None:

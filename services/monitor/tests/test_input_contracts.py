@@ -107,16 +107,14 @@ def test_requests_that_break_the_contract_are_found_by_their_field() -> None:
 
 
 def test_a_long_fault_of_requests_is_over_though_no_reference_names_the_field() -> None:
-    """For a day after it the newest 24 hours are over the limit; then hardly any of them shows the field at all."""
+    """Four clean hours later none of the newest shows it any more, and three of these end it."""
     inputs = Inputs()
     inputs.references._frames.clear()
-    for hour in range(6):
+    for hour in range(24):
         inputs.take(refused(hour * HOUR, (hour + 1) * HOUR, 1.0))
         inputs.look((hour + 1) * HOUR)
-    inputs.play(6 * HOUR, 25 * HOUR)
-    assert inputs.over == []
-    inputs.play(25 * HOUR, 32 * HOUR)
-    assert inputs.over == ["contract:inputs.miles"]
+    inputs.play(DAY, 2 * DAY)
+    assert [(over.key, over.at_s) for over in inputs.ended] == [("contract:inputs.miles", DAY + 6 * HOUR)]
     assert inputs.found() == [("contract", "inputs.miles", "invalid")]
 
 

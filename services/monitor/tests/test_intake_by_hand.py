@@ -22,6 +22,7 @@ from headrace_monitor.core.held_rows import Among
 from headrace_monitor.core.intake import Intake
 from headrace_monitor.core.late_scores import PLACED_DTYPE, SHADOW_DTYPE, LateScores
 from headrace_monitor.core.late_scores import key_of as late_key
+from headrace_monitor.core.now import Now
 from headrace_monitor.core.replay import Replay
 from headrace_monitor.core.rollouts import Rollouts
 from headrace_monitor.core.sources import COMPACT_AFTER, Sources
@@ -51,7 +52,7 @@ class World:
 
     def decide(self, at_s: float, offset: int = 0, append_s: float = NOW_S, **more: Any) -> Any:
         made = decision(f"u{offset}", at_s, **more)
-        step = self.intake.on_decision(made, record("t", offset, append_s), 5.0)
+        step = self.intake.on_decision(made, record("t", offset, append_s), Now(0.0, 5.0))
         return None if step is None else step.facts
 
     def observe(self, event: OutcomeObserved, offset: int = 0, known_s: float = NOW_S, append_s: float = NOW_S) -> Any:
@@ -111,7 +112,7 @@ def test_a_decision_that_refused_an_instant_counts_as_one_and_other_invalid_ones
 ) -> None:
     world = World()
     made = decision("u", DAY)
-    step = world.intake.on_decision(type(made)("r", "d", "u", DAY, Invalid("no", field), 0), record("t"), 5.0)
+    step = world.intake.on_decision(type(made)("r", "d", "u", DAY, Invalid("no", field), 0), record("t"), Now(0.0, 5.0))
     assert step is not None
     assert (step.facts == (InstantRefused("inference.requests.v1"),)) is refused
 
@@ -119,7 +120,9 @@ def test_a_decision_that_refused_an_instant_counts_as_one_and_other_invalid_ones
 def test_a_decision_of_a_deployment_that_nobody_declares_moves_no_clock() -> None:
     world = World()
     made = decision("u", DAY)
-    assert world.intake.on_decision(type(made)("r", "e", "u", DAY, made.answer, 0), record("t", 7), 5.0) is None
+    assert (
+        world.intake.on_decision(type(made)("r", "e", "u", DAY, made.answer, 0), record("t", 7), Now(0.0, 5.0)) is None
+    )
     assert (world.windows.open, world.replay.offsets.read_to) == ({}, {"t/0": 8})
 
 

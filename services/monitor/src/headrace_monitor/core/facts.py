@@ -27,6 +27,15 @@ class WindowReported:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingOver:
+    """A finding of inputs or of a source is over. `key`: what it is open under; `at_s`: event time."""
+
+    key: str
+    reason: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Concern:
     """Whether an open finding concerns the champion of its deployment: then somebody has to act (`is_on`)."""
 

@@ -30,7 +30,7 @@ from headrace_monitor.core.budget import reported, with_page
 from headrace_monitor.core.contracts import WINDOWS_KEPT, Broken, judge, source_finding
 from headrace_monitor.core.drift import Detector
 from headrace_monitor.core.estimation import Estimation
-from headrace_monitor.core.facts import Concern, FindingFact
+from headrace_monitor.core.facts import Concern, FindingFact, FindingOver
 from headrace_monitor.core.finding_alarms import ONCE
 from headrace_monitor.core.loss_change import Rise
 from headrace_monitor.core.retrain_reasons import FIRST, TrainingFact
@@ -134,15 +134,14 @@ def on_training(findings: Findings, fact: TrainingFact) -> FindingStep:
     return Step(replace(findings, requests=step.state), step.facts)
 
 
-def on_inputs(
-    findings: Findings, opened: Iterable[FindingOpened], over: Mapping[str, tuple[str, float]]
-) -> FindingStep:
-    """The inputs were looked at. `over`: the keys of findings that are over, with the reason and the instant."""
+def on_inputs(findings: Findings, changes: Iterable[FindingOpened | FindingOver]) -> FindingStep:
+    """The inputs were looked at: what has opened and what is over, in this order. After a backlog one look may have both of a key."""
     step: FindingStep = Step(findings)
-    for key, (reason, at_s) in over.items():
-        step = _then(step, _resolve, key, reason, at_s)
-    for found in opened:
-        step = _then(step, _open, found)
+    for change in changes:
+        if isinstance(change, FindingOver):
+            step = _then(step, _resolve, change.key, change.reason, change.at_s)
+        else:
+            step = _then(step, _open, change)
     return step
 
 

@@ -14,7 +14,7 @@ that share and 5 % of the rows more:
 | `stale`   | requests              | .05                                                                         |
 
 Three stretches are judged: the newest interval (as many as hold 20 rows), the last 4 and the last 24; in the longer ones at
-least 2 and 3 intervals must be over the limit by themselves. Nearly all rows (.9) are `certain`: found at once. Else a fault
+least 2 and 3 intervals must be over the limit by themselves, one of them among the newest 4: else the fault is over. Nearly all rows (.9) are `certain`: found at once. Else a fault
 of the newest interval must be there in the next one too: one odd hour calls nobody.
 """
 
@@ -37,6 +37,7 @@ ROOM = 0.05
 _CERTAIN_SHARE = 0.9
 _LONGER = ((4, 2), (24, 3))
 _DAY = 24
+_GOES_ON = 4
 # Sizes are those of a day: what was asked in a part of it may be of another size (short flights in the morning).
 _MOST_OF_DAY = 20
 _LEAST_MOVE, _MOVES, _SHAPE = 0.25, 3.0, 0.2
@@ -131,7 +132,8 @@ def _judged(of: Sequence[Counted], counts: Sequence[int], hour: float, day: floa
         inside = [n for n, one in enumerate(of) if one.from_s > of[-1].from_s - length * INTERVAL_S]
         rows, count = sum(of[n].rows for n in inside), sum(counts[n] for n in inside)
         over = sum(counts[n] > limit * of[n].rows for n in inside)
-        if rows >= LEAST_ROWS and over >= least and _is_over(count, rows, limit):
+        goes_on = any(counts[n] > limit * of[n].rows for n in inside[-_GOES_ON:])
+        if rows >= LEAST_ROWS and over >= least and goes_on and _is_over(count, rows, limit):
             return _Share(count / rows, limit, is_certain=True)
     return None
 

@@ -1,7 +1,9 @@
 """When the inputs of a deployment are looked at, and which findings open and resolve: by its clock, and once a minute.
 
-Intervals and windows are judged in the order in which they end, once each, when the clock has passed their end. In between,
-after a minute of wall time, the interval that is not over is judged by what is certain: that only opens findings."""
+Intervals and windows are judged in the order in which they end, once each, when the clock has passed their end. So what they show
+depends on instants, and not on when it was read. In between, after a minute of wall time, the interval that is not over is judged by
+what is certain: that only opens findings, of what is read as it comes. A backlog is judged by its clock alone.
+"""
 
 import math
 from collections import Counter
@@ -13,6 +15,7 @@ from headrace.events.inference import DecisionMade
 from headrace.events.monitor import FindingEvidence, FindingOpened
 from headrace.log.envelope import derived_id
 from headrace_monitor.core import input_drift
+from headrace_monitor.core.facts import FindingOver
 from headrace_monitor.core.input_contracts import Breach, judge
 from headrace_monitor.core.live_inputs import INTERVAL_S, KEPT_S, Interval, LiveInputs
 from headrace_monitor.core.references import References, VersionFrame
@@ -21,16 +24,24 @@ KIND, PREFIX = "contract", "inputs."
 WALL_S = 60.0
 # How often the clock is looked at in between, for sources that fall silent.
 STEP_S = 600.0
+# A record that was appended so long ago is one of a backlog.
+LIVE_S = 300.0
+# Once nothing more is read, partitions are quiet after a while, and the clock goes on: so long it is looked at again.
+SETTLES_S = 10.0
 _LASTS = 2
 _CLEAN = 3
 
 
 @dataclass
 class Seen:
-    """What a look has found. `opened`: findings. `over`: the keys of findings that are over, with the reason and the instant."""
+    """What a look has found. `changes`: findings that open, and those that are over, in order."""
 
-    opened: list[FindingOpened] = field(default_factory=list)
-    over: dict[str, tuple[str, float]] = field(default_factory=dict)
+    changes: list[FindingOpened | FindingOver] = field(default_factory=list)
+
+    @property
+    def opened(self) -> list[FindingOpened]:
+        """The findings that open."""
+        return [change for change in self.changes if isinstance(change, FindingOpened)]
 
 
 class InputWatch:
@@ -53,11 +64,18 @@ class InputWatch:
         self._due_s = -math.inf
         # Since when, by the monotonic clock, there are decisions that no look has seen.
         self._is_news, self._news_s = False, math.inf
+        # Whether anything was read since it was last asked whether to look, and when something was.
+        self._is_read, self._read_s = False, -math.inf
 
-    def add(self, decision: DecisionMade, window_s: float | None, partition: int, offset: int) -> None:
-        """Take a decision that lies there. `window_s`: the start of its window, None when that is closed."""
+    def add(
+        self, decision: DecisionMade, window_s: float | None, partition: int, offset: int, *, is_live: bool = True
+    ) -> None:
+        """Take a decision that lies there. `window_s`: the start of its window, None when that is closed.
+
+        `is_live`: it is read as it comes, and is none of a backlog.
+        """
         self.live.add(decision, window_s, partition, offset)
-        self._is_news = True
+        self._is_read, self._is_news = True, self._is_news or is_live
         if self._due_s == -math.inf:
             self._due_s = _next_step_s(decision.at_s)
 
@@ -65,7 +83,11 @@ class InputWatch:
         """Whether to look. `highest_s`: the highest instant of a request; `now_s`: of the monotonic clock."""
         if self._is_news:
             self._news_s = min(self._news_s, now_s)
-        return highest_s >= self._due_s > -math.inf or now_s - self._news_s >= WALL_S
+        is_idle, self._is_read = not self._is_read, False
+        self._read_s = self._read_s if is_idle else now_s
+        if highest_s >= self._due_s > -math.inf or now_s - self._news_s >= WALL_S:
+            return True
+        return is_idle and now_s - self._read_s <= SETTLES_S and bool(self._ended(highest_s))
 
     def columns_of(self, window_s: float) -> tuple[ColumnSeen, ...]:
         """The columns of an open window, of each version that answered."""
@@ -162,7 +184,7 @@ class InputWatch:
                 continue
             self._clean[column] += 1
             if is_live and self._clean[column] >= _CLEAN:
-                found.over[key] = (f"within its contract for {_CLEAN} intervals", end_s)
+                found.changes.append(FindingOver(key, f"within its contract for {_CLEAN} intervals", end_s))
                 known.discard(key)
                 del self._clean[column]
 
@@ -188,7 +210,7 @@ class InputWatch:
             self._quiet[key] = 0 if named & moved else self._quiet[key] + 1
         over = [key for key, count in self._quiet.items() if key in known and count >= input_drift.QUIET_WINDOWS]
         for key in over if is_live else ():
-            found.over[key] = ("its inputs look like the training rows again", end_s)
+            found.changes.append(FindingOver(key, "its inputs look like the training rows again", end_s))
             known.discard(key)
             del self._open_moved[key], self._quiet[key]
         # What moves while a finding stands has a finding of its own: else one storm in the weather would hide it.
@@ -196,7 +218,7 @@ class InputWatch:
         if is_live and new:
             fresh = [column for column in columns if column.column in new]
             opened = input_drift.finding_of(self._deployment, fresh, start_s, end_s)
-            found.opened.append(opened)
+            found.changes.append(opened)
             known.add(key := f"{input_drift.KIND}:{opened.about}")
             self._open_moved[key] = frozenset(new)
 
@@ -216,7 +238,7 @@ class InputWatch:
         known.add(key)
         self._open_faults[key] = breach.fault
         offence = breach.offence
-        found.opened.append(
+        found.changes.append(
             FindingOpened(
                 finding=derived_id(self._deployment, KIND, about, interval.from_s)[:16],
                 deployment=self._deployment,

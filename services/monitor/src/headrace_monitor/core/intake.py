@@ -20,6 +20,8 @@ from headrace_monitor.core.clock import Clocks
 from headrace_monitor.core.dead_letters import INSTANT_FIELDS
 from headrace_monitor.core.deployments import Deployments
 from headrace_monitor.core.facts import Fact, InstantRefused, Refused
+from headrace_monitor.core.input_watch import LIVE_S
+from headrace_monitor.core.now import Now
 from headrace_monitor.core.replay import Replay, place_of
 from headrace_monitor.core.rollouts import Rollouts
 from headrace_monitor.core.sources import SLACK_S, Sources
@@ -121,8 +123,8 @@ class Intake:
         """Whether the owner before this one read the record: it is read again only to rebuild open windows."""
         return record.offset < self._read_before.get(self._place(record), 0)
 
-    def on_decision(self, event: DecisionMade, record: Record, now_s: float) -> IntakeStep | None:
-        """How a request was answered. `now_s`: of the monotonic clock.
+    def on_decision(self, event: DecisionMade, record: Record, now: Now) -> IntakeStep | None:
+        """How a request was answered.
 
         None when nothing is to be published; else a fact is the memory of the deployment, or that the instant is refused.
         """
@@ -136,10 +138,11 @@ class Intake:
         watched = self._watched.get(name)
         if watched is None:
             return None
-        self._clocks.note(name, place, at_s, hash(event.unit), append_s, now_s)
+        self._clocks.note(name, place, at_s, hash(event.unit), append_s, now.monotonic_s)
         is_new = record.offset >= self._read_before.get(place, 0)
         window_s = watched.windows.add_decision(event, record.partition, record.offset, is_new=is_new)
-        watched.inputs.add(event, window_s, record.partition, record.offset)
+        is_live = now.wall_s - append_s <= LIVE_S
+        watched.inputs.add(event, window_s, record.partition, record.offset, is_live=is_live)
         if self._replay.is_remembered(name):
             return None
         # NB: from the first decision of a deployment on, a restart must know from where to read again.

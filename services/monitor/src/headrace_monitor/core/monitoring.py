@@ -23,7 +23,7 @@ from headrace_monitor.core.alerting import Alerting
 from headrace_monitor.core.clock import Clocks, InputPlaces, Reading
 from headrace_monitor.core.deployments import Changed, Deployments, Watched
 from headrace_monitor.core.evaluation import WindowInputs, unmeasured
-from headrace_monitor.core.facts import Fact, FindingFact, MonitoringFailed, WindowReported
+from headrace_monitor.core.facts import Fact, FindingFact, FindingOver, MonitoringFailed, WindowReported
 from headrace_monitor.core.findings import Findings, FindingStep
 from headrace_monitor.core.held_rows import InMemory, Keep
 from headrace_monitor.core.intake import Intake
@@ -163,7 +163,7 @@ class Monitoring:
         return handler(event, record, envelope, now)
 
     def _on_decision(self, event: DecisionMade, record: Record, envelope: Envelope, now: Now) -> Facts:
-        step = self.intake.on_decision(event, record, now.monotonic_s)
+        step = self.intake.on_decision(event, record, now)
         return () if step is None else step.facts
 
     def _on_outcome(self, event: OutcomeObserved, record: Record, envelope: Envelope, now: Now) -> Facts:
@@ -258,16 +258,13 @@ class Monitoring:
             return (MonitoringFailed(name, WINDOWS, error),)
 
     def _looked_at_inputs(self, watched: Watched, clock_s: float, now_s: float) -> Facts:
-        opened, over = source_silence.look(watched, self.intake.sources, clock_s)
-        facts = self._on_inputs(watched, opened, over)
+        facts = self._on_inputs(watched, source_silence.look(watched, self.intake.sources, clock_s))
         highest_s, unjudged = watched.windows.highest_s, source_silence.silent_columns(watched)
         seen = watched.inputs.look(clock_s, highest_s, now_s, watched.findings.open, unjudged)
-        return (*facts, *self._on_inputs(watched, seen.opened, seen.over))
+        return (*facts, *self._on_inputs(watched, seen.changes))
 
-    def _on_inputs(
-        self, watched: Watched, opened: Sequence[FindingOpened], over: Mapping[str, tuple[str, float]]
-    ) -> Facts:
-        return self._moved(watched, findings.on_inputs(watched.findings, opened, over)) if opened or over else ()
+    def _on_inputs(self, watched: Watched, changes: Sequence[FindingOpened | FindingOver]) -> Facts:
+        return self._moved(watched, findings.on_inputs(watched.findings, changes)) if changes else ()
 
     def window_inputs(self, watched: Watched, rows: Rows, sample: Sequence[DecisionMade]) -> WindowInputs:
         """What a window of these rows is judged by. `sample`: decisions of it, read again."""

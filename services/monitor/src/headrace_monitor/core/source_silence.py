@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from headrace.events.monitor import FindingOpened
 from headrace.log.envelope import derived_id
 from headrace_monitor.core.deployments import Watched
+from headrace_monitor.core.facts import FindingOver
 from headrace_monitor.core.sources import Sources
 
 KIND, DETECTOR = "traffic", "silence"
@@ -62,24 +63,21 @@ def silence(available: NDArray[np.float64], clock_s: float, whole_from_s: float)
     return Silence(newest_s, fewest) if lasts_s - first_s > _TIMES * longest_s else None
 
 
-def look(
-    watched: Watched, sources: Sources, clock_s: float
-) -> tuple[list[FindingOpened], dict[str, tuple[str, float]]]:
-    """The sources of a deployment that are silent by its clock: the findings that open, and the keys of those that are over."""
-    opened: list[FindingOpened] = []
-    over: dict[str, tuple[str, float]] = {}
+def look(watched: Watched, sources: Sources, clock_s: float) -> list[FindingOpened | FindingOver]:
+    """The sources of a deployment that are silent by its clock: the findings that open, and those that are over."""
+    changes: list[FindingOpened | FindingOver] = []
     for source in watched.sources if math.isfinite(clock_s) else ():
         key, newest_s = f"{KIND}:{source}", sources.newest_s(source)
         known = watched.findings.open.get(key)
         if known is not None:
             if known.detector == DETECTOR and newest_s > (known.changed_at_s or 0.0):
-                over[key] = ("it sends again", min(newest_s, clock_s))
+                changes.append(FindingOver(key, "it sends again", min(newest_s, clock_s)))
         elif clock_s - newest_s >= LEAST_S:
             table = sources.tables([source])[source]
             found = silence(table.available, clock_s, sources.whole_from_s([source]))
             if found is not None:
-                opened.append(finding_of(watched.deployment.name, source, found, clock_s))
-    return opened, over
+                changes.append(finding_of(watched.deployment.name, source, found, clock_s))
+    return changes
 
 
 def silent_columns(watched: Watched) -> frozenset[str]:
