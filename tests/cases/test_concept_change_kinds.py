@@ -35,7 +35,7 @@ from headrace.project.fields import LabelKind
 from headrace.stats.losses import losses
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_window
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.adapters.estimators import build_estimator
 from headrace_trainer.adapters.gathering import gather_training_set
@@ -115,7 +115,7 @@ class PlayerOf(Player):
             windows.add_outcome(KnownOutcome(decision.unit, label, decision.at_s + HOUR, f"o{decision.unit}"))
         rows = windows.rows_of(BEGIN_S + day * DAY, closes_s)
         window = evaluate(
-            WindowInputs(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, (0, 0), None
+            WindowInputs(self.project, self.deployment, rows, decisions, {}, {}, 0.0), BEGIN_S + day * DAY, Late(), None
         )
         assert window.verdict == "PASS"
         step = on_window(self.findings, window, rows.served_version, closes_s)

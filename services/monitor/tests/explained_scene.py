@@ -14,7 +14,7 @@ from headrace.project import Binary, Category, Deployment, Multiclass, Number, P
 from headrace.project.compile import compile_project
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.explaining import Explained, explained, look_at, usual_after
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 DAY, ROWS = 86_400.0, 3_000
 CARRIERS = ("AA", "UA", "WN")
@@ -66,7 +66,7 @@ class Scene:
         inputs = WindowInputs(
             self.project, self.deployment, rows, decisions, {}, {}, 0.0, (), signatures, "inference.decisions.v1"
         )
-        closed = window or evaluate(inputs, number * DAY, (0, 0), None)
+        closed = window or evaluate(inputs, number * DAY, Late(), None)
         return look_at(inputs, closed, self.usual, version)
 
     def live(self, days: int, first: int = 0) -> None:

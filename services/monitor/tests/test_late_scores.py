@@ -19,7 +19,7 @@ from headrace.project.compile import compile_project
 from headrace_monitor.adapters.decision_reader import DecisionReader
 from headrace_monitor.core import worse_than_prior
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 DAY, HOUR, COUNT = 86_400.0, 3600.0, 200
 NAMES = ("ash", "birch", "cedar", "fir", "oak")
@@ -73,7 +73,7 @@ async def test_a_version_of_several_classes_that_is_passed_over_is_compared_with
     }
     assert all(one < other for offsets in wanted.values() for one, other in pairwise(offsets))
     sample = await DecisionReader(memory_log, Codec(topics)).read(wanted)
-    window = evaluate(WindowInputs(PROJECT, deployment, rows, sample, {}, {}, 0.0), 0.0, (0, 0), None)
+    window = evaluate(WindowInputs(PROJECT, deployment, rows, sample, {}, {}, 0.0), 0.0, Late(), None)
     found: dict[int, VersionQuality] = worse_than_prior.by_version(window.qualities)
     assert (found[1].role, found[1].rows, found[1].accuracy) == ("shadow", COUNT // 2, 1.0)
     assert not worse_than_prior.is_worse(found[1])

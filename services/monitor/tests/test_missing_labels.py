@@ -7,6 +7,7 @@ from services.monitor.tests.watched import DAY, DEPLOYMENT, PROJECT, Watched, da
 from headrace.events.monitor import FindingOpened, FindingResolved
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.finding_alarms import alarm_of
+from headrace_monitor.core.windows import Late
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_a_window_that_has_closed_is_judged_where_half_of_its_labels_came(
     found = windows()
     rows = found.rows_of(0.0, 3 * DAY)
     rows.labels[:] = np.where(np.arange(100) < labelled, 1.0, np.nan)
-    closed = evaluate(WindowInputs(PROJECT, DEPLOYMENT, rows, (), {}, {}, DAY), 0.0, (0, 0), None)
+    closed = evaluate(WindowInputs(PROJECT, DEPLOYMENT, rows, (), {}, {}, DAY), 0.0, Late(), None)
     assert (closed.labelled, closed.verdict, closed.unmeasured) == (labelled, verdict, unmeasured)
 
 

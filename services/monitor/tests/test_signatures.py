@@ -30,7 +30,7 @@ from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.liveness import Liveness
 from headrace_monitor.core.signatures import Signatures
 from headrace_monitor.core.skew import skew_of
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 from headrace_monitor.shell import MonitorShard
 
 HOUR, NOW_S = 3600.0, 1_780_000_000.0
@@ -88,7 +88,7 @@ def closed(signatures: Signatures, decisions: list[DecisionMade]) -> WindowClose
     rows = windows.rows_of(0.0, 30 * HOUR)
     tables, topics = {"landings": landed()}, {"landings": "events.landings.v1"}
     inputs = WindowInputs(NEW, deployment, rows, decisions, tables, topics, 0.0, signatures.comparable(NEW, deployment))
-    return evaluate(inputs, 0.0, (0, 0), None)
+    return evaluate(inputs, 0.0, Late(), None)
 
 
 def test_rows_of_a_view_that_had_as_many_columns_are_not_compared_with_todays() -> None:

@@ -12,7 +12,7 @@ from headrace.events.registry import ColumnPin
 from headrace.features.outcomes import KnownOutcome
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.slices import MOST_VALUES
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 SLICED = replace(
     DEPLOYMENT,
@@ -39,7 +39,7 @@ def inputs(carriers: int = 2, least: int = 0) -> WindowInputs:
 
 
 def test_a_slice_has_the_loss_the_named_metrics_and_its_rows() -> None:
-    (quality,) = evaluate(inputs(), 0.0, (0, 0), None).qualities
+    (quality,) = evaluate(inputs(), 0.0, Late(), None).qualities
     found = {name: value for name, value in quality.metrics.items() if "@kind" in name}
     loss = -(30 * np.log(0.8) + 15 * np.log(0.9) + 15 * np.log(0.1)) / 60
     assert found == {
@@ -58,7 +58,7 @@ def test_a_slice_has_the_loss_the_named_metrics_and_its_rows() -> None:
 
 
 def test_rare_values_and_rows_that_are_not_read_again_are_in_no_slice() -> None:
-    (quality,) = evaluate(inputs(carriers=5, least=40), 0.0, (0, 0), None).qualities
+    (quality,) = evaluate(inputs(carriers=5, least=40), 0.0, Late(), None).qualities
     assert {name for name in quality.metrics if name.startswith("rows@")} == {"rows@kind=mail"}
     assert sum(name.startswith("rows@carrier") for name in quality.metrics) <= MOST_VALUES
     assert quality.rows == len(CODES)
