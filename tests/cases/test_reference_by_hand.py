@@ -17,7 +17,7 @@ from headrace.events.registry import ArtifactPlace, Lineage, VersionRegistered
 from headrace.features.rows import pin_signature
 from headrace.models.engine import load
 from headrace.models.proving import Answering
-from headrace.project import Category, Count, Deployment, FeatureView, Key, Number, Project, Source
+from headrace.project import Category, Count, Deployment, FeatureView, Key, Mean, Number, Project, Source
 from headrace.project.compile import compile_project
 from headrace.stats.distinct import count_of
 from headrace_cli.models.reference_rows import Described, read_reference
@@ -32,6 +32,7 @@ BEGIN = 1_767_225_600.0  # 2026-01-01
 class Event(msgspec.Struct):
     at: float
     who: str
+    size: float
 
 
 INPUTS = [Number("x", -9, 9), Number("y", -9, 9, nullable=True), Category("c")]
@@ -118,21 +119,27 @@ def test_rows_of_a_few_days_say_what_they_cannot_show(tmp_path: Path) -> None:
 
 def test_features_of_views_are_columns_of_the_file(tmp_path: Path) -> None:
     source = Source("s", event=Event, event_time="at", key="who")
-    view = FeatureView("v", source=source, entity="who", features={"n": Count("1h")})
+    view = FeatureView(
+        "v", source=source, entity="who", features={"n": Count("1h"), "m": Mean("size", "1h", default=3.0)}
+    )
     asked = Deployment("d", "u", [Number("x", -9, 9), Key("who")], [view.by("who")])
     project = compile_project(Project("p", [asked], sources=[source], views=[view]))
     deployment = project.deployment("d")
     rng = np.random.default_rng(2)
-    fitted = LogisticRegression().fit(rng.normal(size=(100, 2)), np.arange(100) % 2)
+    fitted = LogisticRegression().fit(rng.normal(size=(100, 3)), np.arange(100) % 2)
     rows = drawn(20).select("at", "x").with_columns(who=pl.lit("w"))
     answering = Answering(pin_signature(project, deployment, {}), "binary", 2)
     engine = lambda: load(skops.io.dumps(fitted), "skops")  # noqa: E731 - it is changed by each use
     rows.write_parquet(tmp_path / "rows.parquet")
     with pytest.raises(Misconfigured, match=r"has no column v\.n"):
         read_reference(tmp_path / "rows.parquet", "at", deployment, answering, engine())
-    rows.with_columns(pl.lit(3.0).alias("v.n")).write_parquet(tmp_path / "rows.parquet")
+    m = np.where(np.arange(len(rows)) % 4 == 0, None, 5.0).tolist()
+    rows.with_columns(pl.lit(3.0).alias("v.n"), pl.Series("v.m", m)).write_parquet(tmp_path / "rows.parquet")
     found = read_reference(tmp_path / "rows.parquet", "at", deployment, answering, engine()).reference
-    assert [(column.name, column.low) for column in found.columns][1] == ("v.n", 3.0)
+    _, n, m = found.columns
+    assert (n.name, n.low, n.most_missing) == ("v.n", 3.0, None)
+    # A default that stands for a missing value is no null of the row, and counted by itself.
+    assert (m.name, m.low, m.high, m.null_share, m.most_missing) == ("v.m", 3.0, 5.0, 0.0, 0.25)
 
 
 def test_nulls_and_drift_within_range_are_found_without_any_label(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
-from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, Inputs, decisions, refused
+from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, REFERENCE, Inputs, decisions, refused, registered
 
 Change = Callable[[NDArray[np.float32]], None]
 
@@ -53,6 +53,50 @@ def test_a_fault_is_found_by_its_kind(change: Change, found: tuple[str, str, str
     inputs.play(2 * DAY, 2 * DAY + hours * HOUR, change)
     assert [kind for kind in inputs.found() if kind[0] == found[0]] == [found]
     assert {kind for kind, _, _ in inputs.found()} <= {found[0], "inputs"}
+
+
+def with_default(most: float | None) -> Inputs:
+    """The inputs, with a default of the feature that stood for a missing value in so many rows of a day of training, at most."""
+    hour = None if most is None else 2 * most
+    columns = (*REFERENCE.columns[:3], replace(REFERENCE.columns[3], most_missing=most, most_missing_hour=hour))
+    inputs = Inputs()
+    inputs.references.add(registered(found=replace(REFERENCE, columns=columns)))
+    return inputs
+
+
+def played(inputs: Inputs, from_s: float, to_s: float, share: float) -> None:
+    """Hours in which the feature has no value in a share of the requests; their rows hold its default."""
+    for hour_s in np.arange(from_s, to_s, HOUR).tolist():
+        made = decisions(hour_s, hour_s + HOUR)
+        missing = round(share * len(made))
+        inputs.take([replace(one, missing=("carrier.mean",)) if n < missing else one for n, one in enumerate(made)])
+        inputs.look(hour_s + HOUR)
+
+
+def test_a_feature_that_gets_its_default_more_often_than_in_training_is_found() -> None:
+    inputs = with_default(0.1)
+    played(inputs, 0.0, DAY, 0.1)
+    assert inputs.opened == []
+    played(inputs, DAY, DAY + 2 * HOUR, 0.6)
+    (found,) = inputs.opened
+    assert (found.kind, found.about, found.detector) == ("contract", "inputs.carrier.mean", "missing")
+    assert found.summary == (
+        "inputs.carrier.mean: 60% of the requests have no value of it and get its default, more than ever in training"
+    )
+    assert (found.measured, found.limit) == (0.6, pytest.approx(0.25))
+    assert found.evidence is not None
+    first = decisions(DAY + HOUR, DAY + 2 * HOUR)
+    assert found.evidence.first_at_s == first[0].at_s
+    assert found.evidence.requests == tuple(one.request_id for one in first[:10])
+    assert found.evidence.first_place == f"inference.decisions.v1/0/{25 * AN_HOUR}"
+    played(inputs, DAY + 2 * HOUR, DAY + 6 * HOUR, 0.1)
+    assert inputs.over == ["contract:inputs.carrier.mean"]
+
+
+def test_defaults_are_not_judged_where_training_did_not_count_them() -> None:
+    for inputs in (with_default(None), Inputs()):
+        played(inputs, 0.0, 6 * HOUR, 1.0)
+        assert inputs.opened == []
 
 
 def test_a_calm_fortnight_is_calm() -> None:

@@ -103,3 +103,15 @@ def test_rows_are_described_by_column_with_their_scores() -> None:
     assert found.scores is not None
     assert found.scores.name == "score"
     assert described(pins, matrix, AT_S, DAY_S).scores is None
+
+
+def test_how_often_a_default_stood_for_a_feature_is_counted_by_day_and_hour() -> None:
+    """NB: the first twentieth of the time is left out, where features have no values yet."""
+    is_missing = AT_S < DAY_S
+    is_missing |= (AT_S >= 20 * DAY_S) & (AT_S < 20 * DAY_S + 6 * HOUR_S)
+    matrix = np.ones((len(AT_S), 2), np.float32)
+    pins = (ColumnPin("x"), ColumnPin("v.n", None, 1.0))
+    x, feature = described(pins, matrix, AT_S, DAY_S, None, np.column_stack([is_missing, is_missing])).columns
+    assert (x.most_missing, x.most_missing_hour) == (None, None)
+    assert (feature.most_missing, feature.most_missing_hour) == (0.25, 1.0)
+    assert described(pins, matrix, AT_S, DAY_S).columns[1].most_missing is None

@@ -33,6 +33,7 @@ from headrace_cli.tables import cells
 from headrace_cli.tables import files as tables
 
 Matrix = NDArray[np.float32]
+Chunk = tuple[NDArray[np.float64], Matrix, NDArray[np.bool_] | None]
 
 MOST_ROWS, LEAST_ROWS = 1_000_000, 200
 _CHUNK = 10_000
@@ -56,7 +57,7 @@ def read_reference(
     """
     reading = _Reading(path, at, deployment, answering)
     engine = matched(engine, answering.signature)
-    parts = [(at_s, matrix, reading.scores(engine, matrix)) for at_s, matrix in reading.chunks()]
+    parts = [(at_s, matrix, reading.scores(engine, matrix), missing) for at_s, matrix, missing in reading.chunks()]
     at_s = np.concatenate([np.empty(0), *(part[0] for part in parts)])
     if len(at_s) < LEAST_ROWS:
         why = f"; the first that cannot: {reading.why}" if reading.left else ""
@@ -69,7 +70,9 @@ def read_reference(
         scores = (np.concatenate([part[2] for part in parts])[order], at_s[order])
     columns = answering.signature.columns
     matrix = np.concatenate([part[1] for part in parts])[order]
-    found = described(columns, matrix, at_s[order], deployment.evaluation_window_s, scores)
+    missing = [part[3] for part in parts if part[3] is not None]
+    defaulted = np.concatenate(missing)[order] if missing else None
+    found = described(columns, matrix, at_s[order], deployment.evaluation_window_s, scores, defaulted)
     return Described(found, tuple(filter(None, (*reading.notes(), *_notes(found), left_out(columns)))))
 
 
@@ -101,8 +104,8 @@ class _Reading:
                 f" cannot be told without; it has: {', '.join(self._table.columns)}"
             )
 
-    def chunks(self) -> Iterator[tuple[NDArray[np.float64], Matrix]]:
-        """Instants (n,), and rows of the version's signature, float32 (n, columns)."""
+    def chunks(self) -> Iterator[Chunk]:
+        """Instants (n,), rows of the version's signature, float32 (n, columns), and where these hold defaults."""
         kept: list[tuple[Any, ...]] = []
         for count, row in enumerate(self._table.rows(self._columns), start=1):
             if count > MOST_ROWS:
@@ -141,9 +144,9 @@ class _Reading:
     def _given(self, cells_: Sequence[Any]) -> Mapping[str, Scalar]:
         return dict(zip(self._inputs, cells_[1 : 1 + len(self._inputs)], strict=True))
 
-    def _made(self, kept: Sequence[tuple[Any, ...]]) -> tuple[NDArray[np.float64], Matrix]:
+    def _made(self, kept: Sequence[tuple[Any, ...]]) -> Chunk:
         first = 1 + len(self._inputs)
         features = [[math.nan if cell is None else cell for cell in row[first:]] for row in kept]
         shaped = np.array(features, np.float64).reshape(len(kept), len(self._features))
         matrix = self._maker.rows([self._given(row) for row in kept], shaped)
-        return np.array([row[0] for row in kept], np.float64), matrix
+        return np.array([row[0] for row in kept], np.float64), matrix, self._maker.defaulted(shaped)

@@ -15,7 +15,8 @@ class ColumnReference(msgspec.Struct, frozen=True):
     least 1. `tail`: the standard deviation of its logarithm, None where there are too few blocks to tell. `log_mean`,
     `log_std`: of the logarithm of values that are all above 0, and `log_apart`: the furthest that a day's mean lies from
     `log_mean`; None for others. `sketch`: a KLL sketch of the values (Apache DataSketches, floats), b"" for a category.
-    `distinct_sketch`: of how many distinct values there are (`headrace.stats.distinct`), of a category among the known ones.
+    `most_missing`, `most_missing_hour`: of a feature whose rows hold a default where it has no value, the highest share of those of
+    a day and of an hour; None for others, and where that is not known. `distinct_sketch`: of how many distinct values there are (`headrace.stats.distinct`), of a category among the known ones.
     """
 
     name: str
@@ -35,6 +36,8 @@ class ColumnReference(msgspec.Struct, frozen=True):
     log_apart: float | None = None
     sketch: bytes = b""
     distinct_sketch: bytes = b""
+    most_missing: float | None = None
+    most_missing_hour: float | None = None
 
 
 class ChartFigure(msgspec.Struct, frozen=True):

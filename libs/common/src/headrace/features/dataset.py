@@ -156,6 +156,10 @@ class Rows:
             found[part] = maker.rows(self.inputs[part], self.features[part])
         return found
 
+    def defaulted(self, deployment: DeploymentDefinition, signature: Signature) -> NDArray[np.bool_] | None:
+        """Where a default stands for a feature without a value, of the shape of `matrix`; None where no feature has a default."""
+        return RowMaker(deployment, signature).defaulted(self.features)
+
     def signature(self, project: ProjectDefinition, deployment: DeploymentDefinition) -> Signature:
         """The signature whose vocabularies are the categories in these rows, sorted."""
         names = [field.name for field in deployment.inputs if field.kind == "category"]

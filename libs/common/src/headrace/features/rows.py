@@ -18,7 +18,7 @@ from headrace.events.inference import Invalid, Scalar
 from headrace.events.registry import ColumnPin, Signature
 from headrace.features.derived import evaluate, refuse_unknown
 from headrace.features.entities import entity_key, text_of
-from headrace.features.precision import LARGEST, as_seen, filled, seen
+from headrace.features.precision import LARGEST, as_seen, filled, gaps, seen
 from headrace.features.store import OnlineStore
 
 Vocabularies = Mapping[str, Sequence[str]]
@@ -173,6 +173,18 @@ class RowMaker:
     def fill(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features of shape (n, n_features), with the defaults where there is no value."""
         return filled(features, self._defaults)
+
+    def defaulted(self, features: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Where a default stands for a feature without a value, of shape (n, n_columns); None where no feature has a default.
+
+        `features`: as in `rows`.
+        """
+        has_default = ~np.isnan(self._defaults)
+        if not has_default.any():
+            return None
+        found = np.zeros((len(features), len(self.signature.columns)), np.bool_)
+        found[:, -len(has_default) :] = gaps(features) & has_default
+        return found
 
     def rows(self, inputs: Sequence[Mapping[str, Scalar]], features: NDArray[np.float64]) -> NDArray[np.float32]:
         """Rows of many requests, float32 (n, n_columns). `features`: shape (n, n_features)."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from headrace.events.references import ColumnReference, VersionReference
@@ -41,11 +42,13 @@ def described(
     at_s: Floats,
     window_s: float,
     scores: tuple[NDArray[np.float32], Floats] | None = None,
+    defaulted: NDArray[np.bool_] | None = None,
 ) -> VersionReference:
     """The reference of rows at ascending instants `at_s` (n,), float32 (n, columns): their first `MOST_COLUMNS` columns.
 
     `window_s`: the width of an evaluation window. `scores`: of what rows, with their instants; None where they are not compared.
-    There is at least one row. It has no `windows`.
+    `defaulted`: where a default stands for a feature without a value, of the shape of `matrix`; None where that is not known, or
+    never so. There is at least one row. It has no `windows`.
     """
     block_s = block_of(at_s, window_s)
     return VersionReference(
@@ -55,7 +58,10 @@ def described(
         block_s=block_s,
         block_rows=float(np.median(_rows_per_block(at_s, block_s))),
         columns=tuple(
-            column_of(column.name, matrix[:, place], at_s, block_s, is_category=column.vocabulary is not None)
+            replace(
+                column_of(column.name, matrix[:, place], at_s, block_s, is_category=column.vocabulary is not None),
+                **({} if defaulted is None or column.default is None else _missing(defaulted[:, place], at_s)),
+            )
             for place, column in enumerate(columns[:MOST_COLUMNS])
         ),
         scores=None if scores is None else column_of(SCORE, *scores, block_s),
@@ -90,7 +96,7 @@ def column_of(
     counts = np.bincount(places[places >= 0], minlength=bins).astype(np.float64)
     spread, tail = spread_of(_by_block(places, at_s, block_s, bins))
     is_null = np.isnan(values)
-    later = at_s >= at_s[0] + _BEGINNING * (at_s[-1] - at_s[0])
+    later = _later(at_s)
     there = values[~is_null]
     return ColumnReference(
         name,
@@ -106,6 +112,17 @@ def column_of(
         distinct_sketch=distinct_sketch(values),
         **({} if is_category or not len(there) else _numbers(values, at_s, there)),
     )
+
+
+def _missing(is_missing: NDArray[np.bool_], at_s: Floats) -> dict[str, float]:
+    later = _later(at_s)
+    missing, at_s = is_missing[later], at_s[later]
+    return {"most_missing": _most(missing, at_s, _DAY_S), "most_missing_hour": _most(missing, at_s, _HOUR_S)}
+
+
+def _later(at_s: Floats) -> NDArray[np.bool_]:
+    """Which rows do not lie where the log begins."""
+    return at_s >= at_s[0] + _BEGINNING * (at_s[-1] - at_s[0])
 
 
 def _numbers(values: NDArray[np.float32], at_s: Floats, there: NDArray[np.float32]) -> dict[str, Any]:

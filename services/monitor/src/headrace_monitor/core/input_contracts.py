@@ -12,6 +12,8 @@ that share and 5 % of the rows more:
 |           |                       | while its standard deviation stays: another unit                            |
 | `invalid` | requests              | .05                                                                         |
 | `stale`   | requests              | .05                                                                         |
+| `missing` | requests, of a feature| as for `null`, of the rows that hold the feature's default; where training  |
+|           | with a default        | is not known to have counted them it is not judged                          |
 
 Three stretches are judged: the newest interval (as many as hold 20 rows), the last 4 and the last 24; in the longer ones at
 least 2 and 3 intervals must be over the limit by themselves, one of them among the newest 4: else the fault is over. Nearly all rows (.9) are `certain`: found at once. Else a fault
@@ -84,16 +86,17 @@ def judge(
     found: dict[str, Breach] = {}
     clean: set[str] = set()
     asked = [Counted(n.requests, n.from_s) for n in history]
-    for fault, what in (("invalid", "are refused for it"), ("stale", "have features from a silent source")):
+    for fault, what in _OF_REQUESTS.items():
         names = {name for interval in history for name in getattr(interval, fault)}
         names |= {name for name, open_fault in lasting.items() if open_fault == fault}
         for name in sorted(names):
             counts = [getattr(interval, fault)[name] for interval in history]
-            shares = _judged(asked, counts, ROOM, ROOM)
+            hour, day = _limits_of(fault, name, frame)
+            shares = _judged(asked, counts, hour, day) if day < 1 else None
             if shares is not None:
                 summary = f"inputs.{name}: {shares.measured:.0%} of the requests {what}"
                 found.setdefault(name, _breach(name, fault, summary, shares, newest))
-            elif _is_clean(asked, counts, ROOM):
+            elif _is_clean(asked, counts, hour):
                 clean.add(name)
     if frame is not None:
         rows = [interval.profiles.get(frame.version) for interval in history]
@@ -103,6 +106,23 @@ def judge(
         clean |= _clean_columns(history, rows, frame)
     left = {name: breach for name, breach in found.items() if name not in unjudged}
     return Judged(left, frozenset(clean - found.keys()))
+
+
+_OF_REQUESTS = {
+    "invalid": "are refused for it",
+    "stale": "have features from a silent source",
+    "missing": "have no value of it and get its default, more than ever in training",
+}
+
+
+def _limits_of(fault: str, name: str, frame: VersionFrame | None) -> tuple[float, float]:
+    """The limits of a fault of requests, of an hour and of a day."""
+    columns = () if frame is None or fault != "missing" else frame.frame.columns
+    found = next((column for column in columns if column.name == name and column.most_missing is not None), None)
+    if found is None:
+        return ROOM, ROOM
+    most, hour = found.most_missing or 0.0, found.most_missing_hour or 0.0
+    return max(hour, most) + ROOM, most + ROOM
 
 
 @dataclass(frozen=True, slots=True)

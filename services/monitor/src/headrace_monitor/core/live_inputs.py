@@ -44,7 +44,8 @@ class Offence:
 @dataclass(slots=True)
 class Interval:
     """The requests of an hour. `profiles`: of the rows, by answering version. `invalid`: refused requests by field. `stale`: decisions by
-    feature whose source is silent. `offences`: by column and what is wrong with it (`null`, `outside`, `invalid`, `stale`).
+    feature whose source is silent; `missing`: by feature without a value, whose row holds a default. `offences`: by column and what is
+    wrong with it (`null`, `outside`, `invalid`, `stale`, `missing`).
     """
 
     from_s: float
@@ -53,6 +54,7 @@ class Interval:
     profiles: dict[int, Profile] = field(default_factory=dict)
     invalid: Counter[str] = field(default_factory=Counter)
     stale: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
     offences: dict[tuple[str, str], Offence] = field(default_factory=dict)
 
     def note(self, column: str, fault: str, decision: DecisionMade, place: str) -> None:
@@ -99,6 +101,8 @@ class LiveInputs:
                     window_s, start_s, answer.score.version, decision.row, value, decision.request_id, place, at_s
                 )  # fmt: skip
                 self._waiting.append(row)
+                if decision.missing and interval is not None:
+                    self._note_missing(interval, decision, answer.score.version, place)
                 if len(self._waiting) >= _FOLD_AT:
                     self.fold()
         elif isinstance(answer, Invalid) and interval is not None and answer.field:
@@ -108,6 +112,14 @@ class LiveInputs:
             interval.stale.update(decision.stale)
             for feature in decision.stale:
                 interval.note(feature, "stale", decision, f"{partition}/{offset}")
+
+    def _note_missing(self, interval: Interval, decision: DecisionMade, version: int, place: str) -> None:
+        """Features without a value whose row does not show it. NB: those without a default are nulls of the row."""
+        frame = self._references.of(self.deployment, version)
+        for feature in decision.missing if frame is not None and frame.defaulted else ():
+            if frame is not None and feature in frame.defaulted:
+                interval.missing[feature] += 1
+                interval.note(feature, "missing", decision, place)
 
     def _interval(self, start_s: float) -> Interval | None:
         found = self.intervals.get(start_s)

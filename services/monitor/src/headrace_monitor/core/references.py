@@ -19,7 +19,8 @@ KEPT_VERSIONS = 20
 @dataclass(frozen=True)
 class VersionFrame:
     """How rows of a version are compared. `places`: where the columns of the frame stand in a row of `width` columns; the scores,
-    where the reference has them (`has_score`), are the last column of the frame.
+    where the reference has them (`has_score`), are the last column of the frame. `defaulted`: the features whose rows hold a default
+    where they have no value, and of which it is known how often training had that.
     """
 
     version: int
@@ -28,6 +29,7 @@ class VersionFrame:
     places: NDArray[np.int64]
     width: int
     has_score: bool
+    defaulted: frozenset[str] = frozenset()
 
     def matrix(self, rows: bytes, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """The columns of the frame, float32 (n, columns). `rows`: the bytes of n rows, one after another; `scores`: (n,)."""
@@ -51,7 +53,7 @@ class References:
         whole = columns if reference.scores is None else [*columns, reference.scores]
         found = VersionFrame(
             registered.version, reference, Frame(whole), places, len(registered.signature.columns),
-            reference.scores is not None,
+            reference.scores is not None, frozenset(one.name for one in columns if one.most_missing is not None),
         )  # fmt: skip
         known = self._frames.setdefault(registered.deployment, {})
         known[registered.version] = found

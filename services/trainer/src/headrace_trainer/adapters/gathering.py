@@ -181,5 +181,6 @@ def gather_training_set(
     # NB: where the label has changed since the champion was trained, there is nothing to compare with.
     if champion is not None and target.is_answered_by(champion.registered):
         scores = ChampionScores(champion.registered, champion.scores(target, deployment, rows), champion.known_to_s)
-    labelled = LabelledRows(rows.matrix(deployment, signature), rows.labels, rows.at_s, rows.inputs, rows.offsets)
+    matrix, defaulted = rows.matrix(deployment, signature), rows.defaulted(deployment, signature)
+    labelled = LabelledRows(matrix, rows.labels, rows.at_s, rows.inputs, rows.offsets, defaulted)
     return choose_training_set(deployment, accepted, target, labelled, to_s, signature, scores)

@@ -18,5 +18,13 @@ def reference_of(deployment: DeploymentDefinition, training_set: TrainingSet, ga
     _, holdout = masks(gated.span, training_set.rows.at_s)
     has_scores = gated.scores.ndim == 1 and holdout.any()
     scores = (gated.scores.astype(np.float32), training_set.rows.at_s[holdout]) if has_scores else None
-    found = described(training_set.signature.columns, matrix, at_s, deployment.evaluation_window_s, scores)
+    defaulted = training_set.rows.defaulted
+    found = described(
+        training_set.signature.columns,
+        matrix,
+        at_s,
+        deployment.evaluation_window_s,
+        scores,
+        None if defaulted is None else defaulted[chosen],
+    )
     return replace(found, from_s=gated.span.from_s, to_s=gated.span.to_s)

@@ -24,7 +24,8 @@ class LabelledRows:
     """Labelled rows of closed windows, by ascending instant.
 
     `matrix`: float32 (n, columns), as the signature orders them. `labels`, `at_s`: (n,). `inputs`: of the requests. `offsets`: up to where
-    the log was read for them, per topic and partition.
+    the log was read for them, per topic and partition. `defaulted`: where a default stands for a feature without a value, of the
+    shape of `matrix`; None where that is not known, or no feature has a default.
     """
 
     matrix: NDArray[np.float32]
@@ -32,6 +33,7 @@ class LabelledRows:
     at_s: Floats
     inputs: Sequence[dict[str, Any]]
     offsets: Mapping[str, int]
+    defaulted: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
