@@ -30,6 +30,7 @@ from headrace_monitor.core.charts import after_figures
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.facts import FindingFact
 from headrace_monitor.core.findings import Findings, findings_of, on_champion, on_window
+from headrace_monitor.core.windows import Late
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -101,7 +102,7 @@ class Days:
         rows = rows_of(requests, closes_s)
         # NB: without tables of sources nothing is compared with them; the sources have trials of their own.
         inputs = WindowInputs(PROJECT, self.deployment, rows, (), {}, {}, math.inf)
-        window = evaluate(inputs, from_s, (0, 0), None)
+        window = evaluate(inputs, from_s, Late(), None)
         seen = Seen() if self.deployment.label is None else seen_of(self.deployment.label, inputs.scored, VERSION)
         return Closed(window, seen, closes_s - from_s)
 

@@ -31,7 +31,7 @@ from headrace_monitor.core.findings import findings_of, on_champion, on_training
 from headrace_monitor.core.late_scores import SHADOW_DTYPE
 from headrace_monitor.core.retrain_reasons import TrainingFact
 from headrace_monitor.core.retrain_requests import request_id_of
-from headrace_monitor.core.windows import ROW_DTYPE
+from headrace_monitor.core.windows import ROW_DTYPE, Late
 from headrace_monitor.core.windows import Rows as WindowRows
 from headrace_trainer.adapters.champion import Champion
 from headrace_trainer.adapters.estimators import build_estimator
@@ -250,7 +250,7 @@ class Player:
         table["version"], table["kind"], table["role"] = (self.version, 0, 1) if self.model is not None else (0, 1, 4)
         table["score"] = 0.5 if self.model is None else self._scores(part)
         rows = WindowRows(table, self.stream.labels[part], np.empty(0, SHADOW_DTYPE))
-        window = evaluate(WindowInputs(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, (0, 0), None)
+        window = evaluate(WindowInputs(self.project, self.deployment, rows, (), {}, {}, 0.0), start_s, Late(), None)
         served = self.version if self.model is not None else None
         step = on_window(self.findings, window, served, closes_s)
         self.findings = step.state

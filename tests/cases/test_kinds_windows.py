@@ -20,7 +20,7 @@ from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.findings import findings_of, on_champion, on_window
 from headrace_monitor.core.rollout_analysis import begin
 from headrace_monitor.core.rollout_requests import Seen
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 DAY_S, HOUR_S = 86_400.0, 3600.0
 CLASSES = ("ash", "birch", "cedar", "fir", "oak")
@@ -48,7 +48,7 @@ def closed(
             windows.add_outcome(KnownOutcome(decision.unit, value, decision.at_s + HOUR_S, f"o-{decision.request_id}"))
     rows = windows.rows_of(0.0, DAY_S + 2 * HOUR_S)
     seen = WindowInputs(project, deployment, rows, decisions if reads_again else (), {}, {}, 0.0)
-    return evaluate(seen, 0.0, (0, 0), None)
+    return evaluate(seen, 0.0, Late(), None)
 
 
 def asked(

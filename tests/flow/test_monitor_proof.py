@@ -32,7 +32,7 @@ from headrace_monitor.core.closing import close
 from headrace_monitor.core.evaluation import WindowInputs
 from headrace_monitor.core.facts import WindowReported
 from headrace_monitor.core.findings import Findings
-from headrace_monitor.core.windows import Windows
+from headrace_monitor.core.windows import Late, Windows
 
 A_DAY = 250
 
@@ -79,7 +79,7 @@ def by_the_core(days: Days, recorded: range, watch: Watch) -> tuple[Findings, li
     while (closing := core.closable(EPOCH_S + (recorded.stop + 2) * DAY_S)) is not None:
         rows = core.rows_of(*closing)
         inputs = WindowInputs(PROJECT, CHARTED, rows, (), {}, {}, math.inf, reference=watch.reference)
-        step = close(findings, inputs, *closing, (0, 0))
+        step = close(findings, inputs, *closing, Late())
         findings = step.state
         closed += [fact.window for fact in step.facts if isinstance(fact, WindowReported)]
         facts += [fact for fact in step.facts if not isinstance(fact, WindowReported)]

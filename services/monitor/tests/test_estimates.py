@@ -17,7 +17,7 @@ from headrace_monitor.core import closing
 from headrace_monitor.core.evaluation import WindowInputs
 from headrace_monitor.core.facts import WindowReported
 from headrace_monitor.core.findings import findings_of, memory_of
-from headrace_monitor.core.windows import Rows, Windows
+from headrace_monitor.core.windows import Late, Rows, Windows
 
 ROWS = 150
 LABELS = {
@@ -50,7 +50,7 @@ class Days:
         labels = np.where(np.arange(len(self.rows)) < share * len(self.rows), self.rows.labels, np.nan)
         rows = Rows(self.rows.table, labels, self.rows.shadows)
         inputs = WindowInputs(PROJECT, self.deployment, rows, self.sample, {}, {}, math.inf)
-        step = closing.close(self.findings, inputs, self.day * DAY, (self.day + 1) * DAY, (0, 0))
+        step = closing.close(self.findings, inputs, self.day * DAY, (self.day + 1) * DAY, Late())
         self.findings, self.day = step.state, self.day + 1
         return next(fact.window for fact in step.facts if isinstance(fact, WindowReported))
 

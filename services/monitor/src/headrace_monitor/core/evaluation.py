@@ -92,7 +92,6 @@ def unmeasured(deployment: DeploymentDefinition, champion: int | None, from_s: f
     return WindowReported(window, champion)
 
 
-# long: one line per field of the event.
 def evaluate(
     inputs: WindowInputs,
     from_s: float,
