@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEP_S = 600.0
-WHOLE_DAYS, SILENT_DAYS = 8, 2
+WHOLE_DAYS, SILENT_DAYS, NO_VALUES_DAYS = 8, 2, 2
 
 
 class Inputs:
@@ -82,13 +82,17 @@ def with_columns(days: Days, recorded: Ints) -> VersionReference:
 
 
 def false_findings(days: Days, weeks: Ints) -> list[FindingOpened]:
-    """What the inputs of sound weeks open behind the reference, looked at every hour."""
+    """What the inputs of sound weeks open behind the reference, looked at every hour.
+
+    Not on the first two days of the record: no flight was before them, so their features have indeed no values.
+    """
     recorded = days_of(weeks)
     inputs = Inputs(Watch(days.deployment, with_columns(days, recorded[:REFERENCE_DAYS])), days.weeks.signature)
     rest = range(REFERENCE_DAYS, len(recorded))
     return [
         found
         for number in rest
+        if recorded[number] >= NO_VALUES_DAYS
         for found in inputs.day(days.requests(int(recorded[number])), number, int(recorded[number]), HOUR_S)
     ]
 

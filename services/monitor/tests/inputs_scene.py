@@ -39,7 +39,7 @@ def column(name: str, values: NDArray[np.float32], spread: float = 1.5, tail: fl
     found = ColumnReference(
         name, "category" if is_category else "number", tuple((counts / counts.sum()).tolist()), edges, codes,
         null_share=float(np.isnan(values).mean()), most_null=0.15 if name == "carrier.mean" else 0.0,
-        most_null_hour=0.3 if name == "carrier.mean" else 0.0, spread=spread, tail=tail,
+        most_null_hours=(0.3 if name == "carrier.mean" else 0.0,), spread=spread, tail=tail,
     )  # fmt: skip
     if is_category:
         return found

@@ -15,9 +15,10 @@ from headrace.events.references import ChartFigure, ReferenceWindow, VersionRefe
 from headrace_monitor.core import findings as found_by
 from headrace_monitor.core.budget import measured
 from headrace_monitor.core.chart_figures import Seen
-from headrace_monitor.core.charts import OVERALL_SIDES, after_figures, reference_for
+from headrace_monitor.core.charts import OVERALL_SIDES, reference_for
 from headrace_monitor.core.finding_alarms import is_grouped
 from headrace_monitor.core.findings import Findings, findings_of, memory_of
+from headrace_monitor.core.further_change import after_figures
 
 USUAL = {"base_rate": 0.25, "ranking": 0.75, "calibration": 0.0, "slope": 1.0, "level": 0.0}
 SPREAD = {"base_rate": 0.05, "ranking": 0.02, "calibration": 0.2, "slope": 0.1, "level": 0.01}
@@ -67,6 +68,12 @@ class Charted:
         self.state = step.state
         return step.facts
 
+    def limit_of(self, chart: str) -> float:
+        """What a chart's own evidence would have to reach while the other sides that page show nothing."""
+        others = sum(m for name, m in self.state.charts.statistics.items() if "@" not in name and "base" not in name)
+        point = self.point(chart)
+        return (point.limit or 0.0) + others - point.statistic
+
     def point(self, chart: str) -> ChartPoint:
         """The newest point of a chart."""
         return next(point for point in self.points if point.chart == chart)
@@ -90,7 +97,7 @@ def test_a_fall_of_the_ranking_pages_within_two_windows_and_names_the_chart() ->
     assert isinstance(opened, FindingOpened)
     assert (opened.kind, opened.about, opened.severity, opened.version) == ("drift", "ranking", "page", 1)
     assert opened.changed_at_s == 10 * DAY
-    assert opened.limit == 30 * OVERALL_SIDES
+    assert charted.limit_of("ranking") == pytest.approx(30 * OVERALL_SIDES)
     assert opened.summary.startswith("the ranking by version 1 has fallen from 0.7")
     assert opened.back_at is not None
     assert opened.measured is not None
@@ -121,6 +128,24 @@ def test_charts_that_cross_later_join_the_open_finding() -> None:
     assert charted.live(3, ranking=-8.0, level=8.0) == []
     assert charted.state.open["drift"].finding == opened.finding
     assert charted.state.open["drift"].evidence.charts == ("level",)
+
+
+def test_a_further_change_while_a_finding_stands_is_a_finding_of_its_own() -> None:
+    """The first fourteen windows of the finding are what the next ones are compared with."""
+    charted = Charted(reference())
+    charted.live(10)
+    (first,) = charted.live(4, ranking=-4.0)
+    assert charted.live(20, ranking=-4.0) == []
+    resolved, second = charted.live(4, ranking=-12.0)
+    assert isinstance(resolved, FindingResolved)
+    assert (resolved.finding, resolved.reason) == (
+        first.finding,
+        "its figures have changed again: another finding follows",
+    )
+    assert isinstance(second, FindingOpened)
+    assert (second.about, second.changed_at_s, second.finding != first.finding) == ("ranking", 34 * DAY, True)
+    # On their way back figures change too: that is no further change.
+    assert [type(fact) for fact in charted.live(30)] == [FindingResolved]
 
 
 def test_a_finding_is_over_after_three_usual_windows_and_a_new_episode_is_a_new_finding() -> None:
@@ -181,7 +206,7 @@ def test_every_point_says_what_could_be_found() -> None:
     charted.live(1)
     point = charted.point("ranking")
     assert point.within_windows == 7
-    assert point.limit == 30 * OVERALL_SIDES
+    assert charted.limit_of("ranking") == pytest.approx(30 * OVERALL_SIDES)
     assert 0.02 < point.detectable < 0.2
 
 
@@ -227,9 +252,27 @@ def test_segments_have_limits_of_their_own_and_halve_the_budget() -> None:
             break
     assert [found.about for found in opened] == ["ranking@carrier=B6"]
     assert "for carrier=B6" in opened[0].summary
-    limits = {(point.chart, point.segment): point.limit for point in charted.points}
-    assert limits["ranking", ""] == 30 * 2 * OVERALL_SIDES
-    assert limits["ranking", "carrier=AA"] == 30 * 2 * 2 * 4
+    assert charted.limit_of("ranking") == pytest.approx(30 * 2 * OVERALL_SIDES)
+    # Of the four sides of two segments there are two, each of which holds its half.
+    limits = {point.segment: point.limit for point in charted.points if point.chart == "ranking"}
+    assert limits["carrier=AA"] == pytest.approx(30 * 2 * 2 * 4 / 2)
+
+
+@pytest.mark.parametrize(
+    ("shown", "found"), [({"ranking-": 120.0}, []), ({"ranking-": 120.0, "level+": 100.0}, ["level", "ranking"])]
+)
+def test_what_several_charts_show_a_little_is_found_together(shown: dict[str, float], found: list[str]) -> None:
+    charted = Charted(reference())
+    charted.live(10)
+    memory = charted.state.charts
+    charted.state = msgspec_free(charted.state, replace(memory, statistics={**memory.statistics, **shown}))
+    usual = {key: ChartFigure(USUAL[key], SPREAD[key] / 3) for key in KEYS}
+    near = {
+        "ranking": ChartFigure(USUAL["ranking"] - SPREAD["ranking"], 0.007), "level": ChartFigure(0.01, 0.003)
+    }  # fmt: skip
+    opened = [fact for fact in charted.see(Seen({**usual, **near}, {"": 900})) if isinstance(fact, FindingOpened)]
+    assert [name for one in opened for name in (one.about, *one.evidence.charts)] == found
+    assert max(charted.state.charts.statistics.values()) < 30 * OVERALL_SIDES
 
 
 def test_with_a_season_a_window_is_compared_with_those_of_its_phase() -> None:

@@ -57,8 +57,8 @@ def test_a_fault_is_found_by_its_kind(change: Change, found: tuple[str, str, str
 
 def with_default(most: float | None) -> Inputs:
     """The inputs, with a default of the feature that stood for a missing value in so many rows of a day of training, at most."""
-    hour = None if most is None else 2 * most
-    columns = (*REFERENCE.columns[:3], replace(REFERENCE.columns[3], most_missing=most, most_missing_hour=hour))
+    hours = () if most is None else (2 * most,)
+    columns = (*REFERENCE.columns[:3], replace(REFERENCE.columns[3], most_missing=most, most_missing_hours=hours))
     inputs = Inputs()
     inputs.references.add(registered(found=replace(REFERENCE, columns=columns)))
     return inputs
@@ -97,6 +97,29 @@ def test_defaults_are_not_judged_where_training_did_not_count_them() -> None:
     for inputs in (with_default(None), Inputs()):
         played(inputs, 0.0, 6 * HOUR, 1.0)
         assert inputs.opened == []
+
+
+def night_null(matrix: NDArray[np.float32]) -> None:
+    matrix[: int(0.22 * len(matrix)), 3] = np.nan
+
+
+def test_the_first_morning_is_no_day() -> None:
+    """A share that is usual of these hours, and would be too much of a whole day: it is compared with a day when there is one."""
+    inputs = Inputs()
+    inputs.play(0.0, 19 * HOUR, night_null)
+    assert inputs.found() == []
+    inputs.play(19 * HOUR, 22 * HOUR, night_null)
+    assert inputs.found() == [("contract", "inputs.carrier.mean", "null")]
+
+
+def test_an_hour_that_often_has_no_values_does_not_end_a_fault() -> None:
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    inputs.play(DAY, DAY + HOUR, nulls)
+    inputs.play(DAY + HOUR, DAY + 5 * HOUR, night_null)
+    assert (len(inputs.opened), inputs.over) == (1, [])
+    inputs.play(DAY + 5 * HOUR, DAY + 8 * HOUR)
+    assert inputs.over == ["contract:inputs.carrier.mean"]
 
 
 def test_a_calm_fortnight_is_calm() -> None:

@@ -1,6 +1,7 @@
 """Findings: opened, resolved by the figure being back, and the retrains that they ask for."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -80,6 +81,30 @@ def test_what_was_rejected_is_asked_for_again_when_the_rows_beyond_the_change_ha
     found, _, request = risen()
     finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=100)
     assert [event.clock_s for event in days(found, dict.fromkeys(range(14, 25), 0.9))] == [15 * DAY]
+
+
+def test_rejections_of_few_rows_do_not_make_a_finding_give_up() -> None:
+    """The rows beyond a change come slowly, and a model of few of them passes no gate: each time there are half as many more it asks."""
+    found, _, request = risen()
+    asked, day = [request.clock_s / DAY], 14
+    for rows in (400, 600, 900, 1350, 2000):
+        finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=rows, rows_wanted=1000)
+        again: list[Any] = []
+        while not again:
+            again, day = days(found, {day: 0.9}), day + 1
+        (request,) = again
+        asked.append(request.clock_s / DAY)
+    assert [later - earlier for earlier, later in pairwise(asked)] == [2, 3, 5, 7, 10]
+    assert found.state.requests.by_key["drift"].unhelpful == 0
+
+
+def test_rejections_of_many_rows_do() -> None:
+    found, _, request = risen()
+    for round_ in range(3):
+        finished(found, request, "rejected", changed_at_s=10 * DAY, rows_after_change=400, rows_wanted=40)
+        again = days(found, dict.fromkeys(range(14 + 2 * round_, 16 + 2 * round_), 0.9))
+        request = next((event for event in again if isinstance(event, RetrainRequested)), request)
+    assert (again, found.state.requests.by_key["drift"].unhelpful) == ([], 3)
 
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed"])

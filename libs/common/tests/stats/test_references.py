@@ -55,8 +55,9 @@ def test_a_category_is_binned_by_its_frequent_codes_and_nulls_are_counted_by_hou
     assert sum(found.shares) == pytest.approx(1.0)
     assert found.shares[2] == pytest.approx(39 * 2 / len(codes))
     assert found.shares[3] == found.null_share == pytest.approx((PER_DAY + 20) / len(codes))
-    assert found.most_null == pytest.approx(20 / PER_DAY)
-    assert (found.most_null_hour, found.low, found.sketch) == (1.0, None, b"")
+    assert found.most_null == pytest.approx(2 * 20 / PER_DAY)
+    assert [found.most_null_hours[hour] for hour in (0, 2, 4, 5, 6)] == [1.0, 1.0, 1.0, 0.5, 0.0]
+    assert (found.low, found.sketch) == (None, b"")
 
 
 def test_a_number_has_its_range_its_quantiles_and_the_size_of_its_days() -> None:
@@ -112,6 +113,6 @@ def test_how_often_a_default_stood_for_a_feature_is_counted_by_day_and_hour() ->
     matrix = np.ones((len(AT_S), 2), np.float32)
     pins = (ColumnPin("x"), ColumnPin("v.n", None, 1.0))
     x, feature = described(pins, matrix, AT_S, DAY_S, None, np.column_stack([is_missing, is_missing])).columns
-    assert (x.most_missing, x.most_missing_hour) == (None, None)
-    assert (feature.most_missing, feature.most_missing_hour) == (0.25, 1.0)
+    assert (x.most_missing, x.most_missing_hours) == (None, ())
+    assert (feature.most_missing, feature.most_missing_hours[3], feature.most_missing_hours[12]) == (0.5, 1.0, 0.0)
     assert described(pins, matrix, AT_S, DAY_S).columns[1].most_missing is None

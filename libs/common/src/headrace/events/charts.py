@@ -28,7 +28,7 @@ class ChartPoint(msgspec.Struct, frozen=True):
 
     `segment`: `column=value`, "" for all requests. `value`, `error`: the figure and its standard error by independent
     rows. `expected`, `spread`: the mean and the standard deviation of the reference windows. `statistic`: of the
-    e-detector, `limit`: the value at which it alarms. `detectable`: the least lasting change of the figure that is
+    e-detector, `limit`: the value at which it alarms, less what the other sides that share its budget show already. `detectable`: the least lasting change of the figure that is
     found within `within_windows` in half of all cases; None where the reference is too short to tell.
     """
 
@@ -92,16 +92,19 @@ class Estimated(msgspec.Struct, frozen=True):
 class ChartsMemory(msgspec.Struct, frozen=True):
     """What the charts of a deployment have seen of `version`, enough to go on after a restart.
 
-    `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `since`: the
-    start of the window with which each began to rise. `live`: the first closed windows, where these are the reference.
+    `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `rises`: the
+    largest product of e-values of a stretch that ends with the newest window (CUSUM, Page 1954), and `since`: the start of that
+    stretch, the likeliest window of a change. `live`: the first closed windows, where these are the reference.
     `segments`: `column=value`, the most frequent ones. `backs`: of the sides that crossed in an open episode the windows
     in a row in which they were as usual. `measured`, `measured_high`: see `BudgetReported`. `pages`: the findings of the
     newest period that paged, and when; `page_count`: all of them since `since_s`. `reported_s`: when the ledger was last
-    reported.
+    reported. `standing`: the charts of the windows of a finding that stands, None where none does; of these alone `points`: the
+    newest ones.
     """
 
     version: int | None = None
     statistics: dict[str, float] = {}
+    rises: dict[str, float] = {}
     since: dict[str, float] = {}
     live: tuple[ReferenceWindow, ...] = ()
     segments: tuple[str, ...] = ()
@@ -112,3 +115,5 @@ class ChartsMemory(msgspec.Struct, frozen=True):
     page_count: int = 0
     since_s: float | None = None
     reported_s: float | None = None
+    standing: "ChartsMemory | None" = None
+    points: tuple[ChartPoint, ...] = ()

@@ -9,14 +9,16 @@ class ColumnReference(msgspec.Struct, frozen=True):
     `edges`: the inner edges of the bins of a number, ascending, () for a category. `codes`: the codes of the vocabulary
     that have a bin of their own, () for a number. `shares`: per bin its share of the rows that have a value; for a
     category per code in `codes`, then of all other values, and last of unknown ones or none. `null_share`: the share of
-    rows without a value (or with an unknown one); `most_null`, `most_null_hour`: the highest one of a day, and of an
-    hour with at least 20 rows. `low`, `high`: the least and greatest value, None for a category. `spread`: how far a
+    rows without a value (or with an unknown one); `most_null`, `most_null_hours`: the highest one that is to be expected of
+    24 hours, and of shorter stretches by the hour of the day (UTC) at which they end, one value where it is the same for all
+    hours, () where it is not known (`headrace.stats.stretches`). `low`, `high`: the least and greatest value, None for a category. `spread`: how far a
     block lies from the other rows, as a multiple of what independent rows would: the geometric mean over the blocks, at
     least 1. `tail`: the standard deviation of its logarithm, None where there are too few blocks to tell. `log_mean`,
     `log_std`: of the logarithm of values that are all above 0, and `log_apart`: the furthest that a day's mean lies from
     `log_mean`; None for others. `sketch`: a KLL sketch of the values (Apache DataSketches, floats), b"" for a category.
-    `most_missing`, `most_missing_hour`: of a feature whose rows hold a default where it has no value, the highest share of those of
-    a day and of an hour; None for others, and where that is not known. `distinct_sketch`: of how many distinct values there are (`headrace.stats.distinct`), of a category among the known ones.
+    `most_missing`, `most_missing_hours`: of a feature whose rows hold a default where it has no value, the same of the share
+    of those; None and () for others, and where that is not known. `distinct_sketch`: of how many distinct values there are
+    (`headrace.stats.distinct`), of a category among the known ones.
     """
 
     name: str
@@ -26,7 +28,7 @@ class ColumnReference(msgspec.Struct, frozen=True):
     codes: tuple[int, ...] = ()
     null_share: float = 0.0
     most_null: float = 0.0
-    most_null_hour: float = 0.0
+    most_null_hours: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
     spread: float = 1.0
@@ -37,7 +39,7 @@ class ColumnReference(msgspec.Struct, frozen=True):
     sketch: bytes = b""
     distinct_sketch: bytes = b""
     most_missing: float | None = None
-    most_missing_hour: float | None = None
+    most_missing_hours: tuple[float, ...] = ()
 
 
 class ChartFigure(msgspec.Struct, frozen=True):

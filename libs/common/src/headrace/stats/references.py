@@ -2,8 +2,8 @@
 
 How far rows of one block of time (an evaluation window) lie from the others is measured on the rows themselves, twice: a
 block against all other blocks, and against those before it. The second knows seasons: tomorrow is never in the middle of the
-history. Of both the one counts that allows more. The first twentieth of the time is left out of what is the most of a day or an
-hour: features have no values yet where the log begins.
+history. Of both the one counts that allows more. The first twentieth of the time is left out of the shares of nulls that are
+usual: features have no values yet where the log begins.
 """
 
 import math
@@ -20,10 +20,11 @@ from headrace.stats.bins import codes_of, edges_of, places_of, places_of_codes
 from headrace.stats.distances import LEAST_ROWS, chi_square
 from headrace.stats.distinct import distinct_sketch
 from headrace.stats.sketches import sketch_of
+from headrace.stats.stretches import usual_of
 
 MOST_COLUMNS = 200
 SCORE = "score"
-_HOUR_S, _DAY_S = 3600.0, 86_400.0
+_DAY_S = 86_400.0
 _FEWEST_BLOCKS = 5
 _USUAL_ROWS = 50
 _BEGINNING = 0.05
@@ -97,7 +98,7 @@ def column_of(
     spread, tail = spread_of(_by_block(places, at_s, block_s, bins))
     is_null = np.isnan(values)
     later = _later(at_s)
-    there = values[~is_null]
+    there, usual = values[~is_null], usual_of(is_null[later], at_s[later])
     return ColumnReference(
         name,
         "category" if is_category else "number",
@@ -105,8 +106,8 @@ def column_of(
         edges,
         codes,
         null_share=float(is_null.mean()),
-        most_null=_most(is_null[later], at_s[later], _DAY_S),
-        most_null_hour=_most(is_null[later], at_s[later], _HOUR_S),
+        most_null=usual.day,
+        most_null_hours=usual.hours,
         spread=spread,
         tail=tail,
         distinct_sketch=distinct_sketch(values),
@@ -114,10 +115,10 @@ def column_of(
     )
 
 
-def _missing(is_missing: NDArray[np.bool_], at_s: Floats) -> dict[str, float]:
+def _missing(is_missing: NDArray[np.bool_], at_s: Floats) -> dict[str, Any]:
     later = _later(at_s)
-    missing, at_s = is_missing[later], at_s[later]
-    return {"most_missing": _most(missing, at_s, _DAY_S), "most_missing_hour": _most(missing, at_s, _HOUR_S)}
+    usual = usual_of(is_missing[later], at_s[later])
+    return {"most_missing": usual.day, "most_missing_hours": usual.hours}
 
 
 def _later(at_s: Floats) -> NDArray[np.bool_]:
@@ -147,13 +148,6 @@ def _rows_per_block(at_s: Floats, block_s: float) -> Ints:
     return np.unique(np.floor(at_s / block_s), return_counts=True)[1]
 
 
-def _most(is_null: NDArray[np.bool_], at_s: Floats, width_s: float) -> float:
-    """The highest share of a block with at least 20 rows; 1.0 where there is none, of which nothing can be said."""
-    _, block, rows = np.unique(np.floor(at_s / width_s), return_inverse=True, return_counts=True)
-    shares = np.bincount(block, weights=is_null)[rows >= LEAST_ROWS] / rows[rows >= LEAST_ROWS]
-    return float(shares.max(initial=0.0)) if len(shares) else 1.0
-
-
 def _by_block(places: Ints, at_s: Floats, block_s: float, bins: int) -> Floats:
     """Counts per block and bin, (blocks, bins), of the blocks in which at least 20 rows have a value."""
     kept = places >= 0
@@ -173,17 +167,20 @@ def spread_of(blocks: Floats) -> tuple[float, float | None]:
     if not known:
         return 1.0, None
     middle, deviation = max(known, key=lambda found: found[0] + _FAR * found[1])
-    return max(math.exp(middle), 1.0), deviation
+    return math.exp(middle), deviation
 
 
 def _logs(blocks: Floats, others: Floats) -> Floats:
-    """The logarithm of Pearson's statistic per degree of freedom, of each block against the others."""
+    """The logarithm of Pearson's statistic per degree of freedom, of each block against the others, at least 0.
+
+    Hours and carriers of a timetable lie nearer to each other than independent rows. How much nearer says nothing of the far end.
+    """
     rows = others.sum(axis=1)
     # NB: half a row more per bin: what first appears in a block is seldom, not impossible.
     shares = (others + 0.5) / (rows + 0.5 * blocks.shape[1])[:, None]
     statistic, freedom = chi_square(blocks, shares, rows)
     kept = (freedom > 0) & (statistic > 0)
-    return np.log(statistic[kept] / freedom[kept])
+    return np.log(np.maximum(statistic[kept] / freedom[kept], 1.0))
 
 
 def _normal(logs: Floats) -> tuple[float, float]:

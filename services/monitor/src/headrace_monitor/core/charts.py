@@ -2,19 +2,22 @@
 
 A window's figures are compared with those of the version's reference windows, which its training made out of time; where it brings
 none, and for segments, with the first closed windows. With a season, with the windows of the nearest phase. The budget allows one
-false page per `patience`: with K sides each detector alarms at K times the patience in windows, so that all together keep it
-(`headrace.stats.e_detector`). Segments share half of it. The base rate moves with every hard week, without the model being worse:
-its sides have a limit of their own, and their findings call nobody.
+false page per `patience`: the detectors of K sides together alarm at K times the patience in windows (`headrace.stats.e_detector`),
+so what several charts show a little is found too. Then the sides have crossed that hold their K-th part of it, the largest first.
+Segments share half of the budget. The base rate moves with every hard week, without the model being worse: its sides have a limit
+of their own, and their findings call nobody.
 
 | finding                  | opens                                          | is resolved                                               |
 |--------------------------|------------------------------------------------|-----------------------------------------------------------|
-| `drift`, about the chart | a side of a chart crosses its limit            | each side that crossed lay within 1.5 standard deviations |
+| `drift`, about the chart | the sides of all charts cross their limit      | each side that crossed lay within 1.5 standard deviations |
 |                          |                                                | of its reference for three windows in a row               |
-| `drift` of `base_rate`   | a side of a base rate crosses; severity `info` | the same                                                  |
+| `drift` of `base_rate`   | those of base rates cross; severity `info`     | the same                                                  |
 
-Other sides that cross meanwhile join the finding. After it all detectors begin anew. Memory is plain: `ChartsMemory`.
+Other sides that cross meanwhile join the finding; what changes again while it stands, `further_change` finds. After it all detectors
+begin anew. Memory is plain: `ChartsMemory`.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +33,7 @@ from headrace.log.envelope import derived_id, format_instant
 from headrace.stats.charts import BASE_RATE, CALIBRATION, CHARTS, LEVEL, SIDES, chart_of
 from headrace.stats.e_detector import (
     LEAST_REFERENCE,
+    MOST,
     Reference,
     after_window,
     detectable,
@@ -53,7 +57,9 @@ _SIGNS = {1: "+", -1: "-"}
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A side of a chart that is over its limit. `side`: 1 up, -1 down; `times`: how many times the limit; `began_s`: since when."""
+    """A side of a chart that has crossed. `side`: 1 up, -1 down; `times`: how many times what was left of the limit for it;
+    `began_s`: since when.
+    """
 
     point: ChartPoint
     side: int
@@ -86,12 +92,10 @@ def restarted(memory: ChartsMemory, version: int) -> ChartsMemory:
 
 def resolved(memory: ChartsMemory, names: Sequence[str]) -> ChartsMemory:
     """The memory after an episode of these sides is over: they begin anew. An episode that paged ends for all."""
-    if any(map(pages_by, names)):
-        left = {name: m for name, m in memory.statistics.items() if not pages_by(name)}
-    else:
-        left = {name: m for name, m in memory.statistics.items() if name not in names}
+    gone = {name for name in memory.statistics if pages_by(name)} if any(map(pages_by, names)) else set(names)
+    left, rises = ({n: m for n, m in of.items() if n not in gone} for of in (memory.statistics, memory.rises))
     backs = {name: count for name, count in memory.backs.items() if name not in names}
-    return replace(memory, statistics=left, backs=backs)
+    return replace(memory, statistics=left, rises=rises, backs=backs)
 
 
 def after_figures(
@@ -110,7 +114,7 @@ def after_figures(
         return memory, tuple(_point(key, version, seen) for key in seen.figures)
     memory = replace(memory, segments=memory.segments or seen.segments)
     usual = [] if reference is None else list(reference.windows)
-    points, statistics, since = [], dict(memory.statistics), dict(memory.since)
+    points, statistics, rises, since = [], dict(memory.statistics), dict(memory.rises), dict(memory.since)
     for key, figure in seen.figures.items():
         found = reference_for(key, plan, usual, memory.live, from_s)
         point = _point(key, version, seen)
@@ -121,10 +125,11 @@ def after_figures(
         z, own, best = found.standardised(figure.value, point.rows), found.own(), 0.0
         for side in SIDES[chart_of(key)]:
             name = key + _SIGNS[side]
-            before = statistics.get(name, 0.0)
-            if before < 1.0:
+            e = float(e_values(p_values(z * side, own * side)))
+            if (rise := rises.get(name, 0.0)) < 1.0:
                 since[name] = from_s
-            statistics[name] = after_window(before, float(e_values(p_values(z * side, own * side))))
+            rises[name] = min(max(rise, 1.0) * e, MOST)
+            statistics[name] = after_window(statistics.get(name, 0.0), e)
             best = max(best, statistics[name])
         points.append(
             replace(
@@ -132,14 +137,40 @@ def after_figures(
                 detectable=detectable(found, point.rows, limit, WITHIN_WINDOWS), within_windows=WITHIN_WINDOWS,
             )
         )  # fmt: skip
-    memory = replace(memory, statistics=statistics, since=since)
-    return _with_live(memory, plan, usual, from_s, deployment.evaluation_window_s, seen), tuple(points)
+    memory = replace(memory, statistics=statistics, rises=rises, since=since)
+    shared = _with_others(points, statistics)
+    return _with_live(memory, plan, usual, from_s, deployment.evaluation_window_s, seen), shared
 
 
 def _point(key: str, version: int, seen: Seen) -> ChartPoint:
     chart, _, segment = key.partition("@")
     figure = seen.figures[key]
     return ChartPoint(chart, version, figure.value, figure.error, seen.rows.get(segment, 0), segment)
+
+
+def _with_others(points: Sequence[ChartPoint], statistics: Mapping[str, float]) -> tuple[ChartPoint, ...]:
+    """The points with what the other sides of the same budget leave of its limit to each: it is crossed where all of them cross it
+    together, and the chart holds its part of that.
+    """
+    sides: dict[tuple[bool, bool], list[float]] = {}
+    for point in points:
+        if point.limit is not None:
+            key = Crossing(point, 1, 0.0, 0.0).key
+            found = [statistics[key + _SIGNS[side]] for side in SIDES[chart_of(key)]]
+            sides.setdefault(_budget_of(point), []).extend(found)
+    return tuple(
+        point if point.limit is None else replace(point, limit=_left(point, point.limit, sides[_budget_of(point)]))
+        for point in points
+    )
+
+
+def _budget_of(point: ChartPoint) -> tuple[bool, bool]:
+    """Which points share a limit."""
+    return chart_of(point.chart) == BASE_RATE, bool(point.segment)
+
+
+def _left(point: ChartPoint, limit: float, sides: Sequence[float]) -> float:
+    return max(limit - (math.fsum(sides) - point.statistic), limit / len(sides))
 
 
 # References and limits
@@ -187,7 +218,7 @@ def patience_windows(plan: ChartsDefinition, window_s: float) -> float:
 def limit_for(
     key: str, plan: ChartsDefinition, window_s: float, memory: ChartsMemory, figures: Mapping[str, Any]
 ) -> float:
-    """The M at which a side of a chart alarms."""
+    """The M at which the sides that share a budget alarm together, and one of them alone."""
     patience = patience_windows(plan, window_s)
     if chart_of(key) == BASE_RATE:
         rates = sum(chart_of(found) == BASE_RATE for found in figures)
@@ -227,8 +258,8 @@ def _with_live(
 
 
 def crossings_of(memory: ChartsMemory, points: Sequence[ChartPoint]) -> list[Crossing]:
-    """The sides that are over their limit in a window, the farthest first."""
-    return sorted(_crossings(memory, points), key=lambda found: -found.times)
+    """The sides that have crossed with a window, the one that shows most first."""
+    return sorted(_crossings(memory, points), key=lambda found: -memory.statistics[found.name])
 
 
 def _crossings(memory: ChartsMemory, points: Sequence[ChartPoint]) -> Iterator[Crossing]:

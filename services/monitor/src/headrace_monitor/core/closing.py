@@ -18,12 +18,13 @@ from headrace.step import Step
 from headrace_monitor.core import audit
 from headrace_monitor.core.budget import measured
 from headrace_monitor.core.chart_figures import seen_of, segments_of
-from headrace_monitor.core.charts import after_figures, is_drift
+from headrace_monitor.core.charts import is_drift
 from headrace_monitor.core.estimation import on_window_closed, on_window_full
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.explaining import explained, look_at, usual_after
 from headrace_monitor.core.facts import FindingFact, WindowReported
 from headrace_monitor.core.findings import Findings, key_of, on_window
+from headrace_monitor.core.further_change import after_figures
 from headrace_monitor.core.measures import Custom
 from headrace_monitor.core.scored import scored_of
 from headrace_monitor.core.windows import Late, Rows

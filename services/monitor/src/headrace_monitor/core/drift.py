@@ -10,6 +10,7 @@ Page-Hinkley and ADWIN follow any figure of the label's kind, turned so that up 
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -333,3 +334,8 @@ def _numbers(part: str, figures: tuple[Figure, ...]) -> dict[str, float]:
 def _figures(part: str, numbers: dict[str, float]) -> tuple[Figure, ...]:
     count = sum(key.startswith(f"{part}.") for key in numbers) // len(_NAMES)
     return tuple(Figure(*(numbers[f"{part}.{n:05d}.{name}"] for name in _NAMES)) for n in range(count))
+
+
+def numbers_of(numbers: Mapping[str, float], detector: int) -> dict[str, float]:
+    """What is remembered of the detector of that number."""
+    return {key.partition(":")[2]: value for key, value in numbers.items() if key.startswith(f"{detector}:")}

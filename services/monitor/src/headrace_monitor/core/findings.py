@@ -5,7 +5,7 @@ open it asks for retrains, as `retrain_requests` decides. Which window shows wha
 `skew`, `missing_labels`, `worse_than_prior`, and `contracts` for sources.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.events.audit import AuditKept
@@ -32,6 +32,7 @@ from headrace_monitor.core.drift import Detector
 from headrace_monitor.core.estimation import Estimation
 from headrace_monitor.core.facts import Concern, FindingFact, FindingOver
 from headrace_monitor.core.finding_alarms import ONCE
+from headrace_monitor.core.further_change import CHANGED_AGAIN, begun, changed_again, with_standing
 from headrace_monitor.core.loss_change import Rise
 from headrace_monitor.core.retrain_reasons import FIRST, TrainingFact
 from headrace_monitor.core.retrain_requests import RetrainRequests, Standing
@@ -155,8 +156,7 @@ def forget_profiles(findings: Findings) -> Findings:
 
 def _on_sources(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
     """Sources that are not as usual. Usual windows are what later ones are compared with."""
-    broken: dict[str, Broken] = {}
-    profiles = dict(findings.profiles)
+    broken, profiles = dict[str, Broken](), dict(findings.profiles)
     for profile in window.sources:
         history = profiles.get(profile.source, ())
         found = judge(history, profile)
@@ -200,11 +200,12 @@ def _on_labels(findings: Findings, window: WindowClosed, served: int | None) -> 
 
 
 def _on_charts(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
-    """Charts that crossed their limit, and those that are back."""
+    """Charts that crossed their limit, that are back, and that have changed again."""
     if findings.deployment.charts is None or not window.charts:
         return Step(findings)
     crossed = charts.crossings_of(findings.charts, window.charts)
-    memory = charts.with_backs(findings.charts, window.charts, crossed)
+    again = changed_again(findings.charts, window.charts)
+    memory = charts.with_backs(findings.charts, window.charts, [*crossed, *again])
     step: FindingStep = Step(replace(findings, charts=memory, open=charts.joined(findings.open, crossed)))
     for pages in (True, False):
         names = [name for name in memory.backs if charts.pages_by(name) == pages]
@@ -212,13 +213,19 @@ def _on_charts(findings: Findings, window: WindowClosed, served: int | None) -> 
         if key is not None and charts.is_over(memory, names):
             step = _then(step, _resolve, key, "its charts are as usual again", findings.clock_s)
             step = Step(replace(step.state, charts=charts.resolved(step.state.charts, names)), step.facts)
+        elif key is not None and pages and again:
+            step = _then(_then(step, _resolve, key, CHANGED_AGAIN, findings.clock_s), _open_by_charts, window, again)
         elif (opening := [found for found in crossed if found.pages == pages]) and not charts.is_open(
             findings.open, pages=pages
         ):
-            opened = charts.finding_of(window, opening, findings.clock_s)
-            step = _then(step, _open, opened)
-            step = Step(replace(step.state, charts=with_page(step.state.charts, opened)), step.facts)
-    return step
+            step = _then(step, _open_by_charts, window, opening)
+    return Step(replace(step.state, charts=with_standing(step.state.charts, step.state.open)), step.facts)
+
+
+def _open_by_charts(findings: Findings, window: WindowClosed, crossed: Sequence[charts.Crossing]) -> FindingStep:
+    """A finding of these sides; what stood before it does not stand any more."""
+    step = _open(findings, opened := charts.finding_of(window, crossed, findings.clock_s))
+    return Step(replace(step.state, charts=begun(with_page(step.state.charts, opened))), step.facts)
 
 
 def _on_ledger(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
@@ -285,14 +292,11 @@ def _on_priors(findings: Findings, window: WindowClosed, served: int | None) -> 
             step = _then(step, _open, opened)
             step = Step(step.state, step.facts + concern)
     kind, champion = worse_than_prior.KIND, findings.champion
-    for key in [key for key in step.state.open if key.startswith(kind) and not _is_scored(champion, key, window)]:
+    for key in [
+        key for key in step.state.open if key.startswith(kind) and not worse_than_prior.is_scored(champion, key, window)
+    ]:
         step = _then(step, _resolve, key, "it is not asked any more", clock_s)
     return step
-
-
-def _is_scored(champion: int | None, key: str, window: WindowClosed) -> bool:
-    """Whether the version of a finding still scores requests, or is champion."""
-    return worse_than_prior.version_of(key) in (champion, *(quality.version for quality in window.qualities))
 
 
 def _with_efficacy(findings: Findings, window: WindowClosed) -> FindingStep:
@@ -370,7 +374,9 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
     if memory is None:
         return Findings(deployment, tuple(map(drift.detector_of, plans)), RetrainRequests(deployment))
     sources = {profile.source for profile in memory.profiles}
-    restored = [drift.restored(plan, memory.champion, _part(memory.detector, n)) for n, plan in enumerate(plans)]
+    restored = [
+        drift.restored(plan, memory.champion, drift.numbers_of(memory.detector, n)) for n, plan in enumerate(plans)
+    ]
     found = Findings(
         deployment,
         tuple(restored),
@@ -391,7 +397,3 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.audit,
     )
     return replace(found, requests=retrain_requests.all_asking(found.requests, found.open))
-
-
-def _part(numbers: dict[str, float], detector: int) -> dict[str, float]:
-    return {key.partition(":")[2]: value for key, value in numbers.items() if key.startswith(f"{detector}:")}

@@ -1,11 +1,11 @@
 """Contracts on requests and features, judged by intervals of event time: what is broken is found before any window closes.
 
-A fault is a share of the rows that no day and no hour of the training rows had, by the exact binomial test (1e-6) against
-that share and 5 % of the rows more:
+A fault is a share of the rows that no stretch of the training rows leads to expect (`headrace.stats.stretches`), by the exact
+binomial test (1e-6) against that share and 5 % of the rows more:
 
 | fault     | of                    | limit                                                                       |
 |-----------|-----------------------|-----------------------------------------------------------------------------|
-| `null`    | rows                  | the highest share of an hour, or of a day, of the training rows, and .05    |
+| `null`    | rows                  | the highest usual share at this hour of the day, or of 24 hours, and .05    |
 | `unknown` | rows, of a category   | the same                                                                    |
 | `outside` | rows                  | .05 beyond the training range by more than its width                        |
 | `size`    | the last day's values | the mean logarithm moves .25 and three times further than any day's did,    |
@@ -16,8 +16,9 @@ that share and 5 % of the rows more:
 |           | with a default        | is not known to have counted them it is not judged                          |
 
 Three stretches are judged: the newest interval (as many as hold 20 rows), the last 4 and the last 24; in the longer ones at
-least 2 and 3 intervals must be over the limit by themselves, one of them among the newest 4: else the fault is over. Nearly all rows (.9) are `certain`: found at once. Else a fault
-of the newest interval must be there in the next one too: one odd hour calls nobody.
+least 2 and 3 intervals must be over the limit by themselves, one of them among the newest 4: else the fault is over. Where the day
+before is not known, a morning is no day, and its share is not compared with that of 24 hours. Nearly all rows (.9) are
+`certain`: found at once. Else a fault of the newest interval must be there in the next one too: one odd hour calls nobody.
 """
 
 import math
@@ -31,17 +32,15 @@ from numpy.typing import NDArray
 from headrace.stats.distances import LEAST_ROWS, binomial_tail
 from headrace.stats.profiles import Profile
 from headrace.stats.references import SCORE
+from headrace.stats.stretches import HOURS, MOST_OF_DAY, SHORT, recent
 from headrace_monitor.core.live_inputs import INTERVAL_S, Interval, Offence
 from headrace_monitor.core.references import VersionFrame
 
 ALPHA = 1e-6
 ROOM = 0.05
 _CERTAIN_SHARE = 0.9
-_LONGER = ((4, 2), (24, 3))
-_DAY = 24
+_LONGER = ((SHORT, 2), (HOURS, 3))
 _GOES_ON = 4
-# Sizes are those of a day: what was asked in a part of it may be of another size (short flights in the morning).
-_MOST_OF_DAY = 20
 _LEAST_MOVE, _MOVES, _SHAPE = 0.25, 3.0, 0.2
 _LEAST_SIZES = 200
 
@@ -91,16 +90,17 @@ def judge(
         names |= {name for name, open_fault in lasting.items() if open_fault == fault}
         for name in sorted(names):
             counts = [getattr(interval, fault)[name] for interval in history]
-            hour, day = _limits_of(fault, name, frame)
-            shares = _judged(asked, counts, hour, day) if day < 1 else None
+            hour, day = _limits_of(fault, name, frame, newest.from_s)
+            shares = _judged(asked, counts, hour, day) if min(hour, day) < 1 else None
             if shares is not None:
                 summary = f"inputs.{name}: {shares.measured:.0%} of the requests {what}"
                 found.setdefault(name, _breach(name, fault, summary, shares, newest))
-            elif _is_clean(asked, counts, hour):
+            elif _is_clean(asked, counts, min(hour, day)):
                 clean.add(name)
     if frame is not None:
         rows = [interval.profiles.get(frame.version) for interval in history]
-        is_day = history[0].from_s <= newest.from_s - _MOST_OF_DAY * INTERVAL_S
+        # NB: sizes are those of a day: what was asked in a part of it may be of another size (short flights in the morning).
+        is_day = _is_day(history[0].from_s, newest.from_s)
         for breach in [*_of_rows(history, rows, frame), *(_of_sizes(rows, frame) if is_day else ())]:
             found.setdefault(breach.column, breach)
         clean |= _clean_columns(history, rows, frame)
@@ -115,14 +115,18 @@ _OF_REQUESTS = {
 }
 
 
-def _limits_of(fault: str, name: str, frame: VersionFrame | None) -> tuple[float, float]:
-    """The limits of a fault of requests, of an hour and of a day."""
+def _limits_of(fault: str, name: str, frame: VersionFrame | None, from_s: float) -> tuple[float, float]:
+    """The limits of a fault of requests, of stretches that end with the interval from `from_s` on: of short ones, and of 24 hours."""
     columns = () if frame is None or fault != "missing" else frame.frame.columns
     found = next((column for column in columns if column.name == name and column.most_missing is not None), None)
     if found is None:
         return ROOM, ROOM
-    most, hour = found.most_missing or 0.0, found.most_missing_hour or 0.0
-    return max(hour, most) + ROOM, most + ROOM
+    return _at_hour(found.most_missing_hours, from_s) + ROOM, (found.most_missing or 0.0) + ROOM
+
+
+def _at_hour(usual: Sequence[float], from_s: float) -> float:
+    """The usual share of the interval from `from_s` on; 1 where it is not known."""
+    return usual[int(from_s // INTERVAL_S) % HOURS % len(usual)] if usual else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +146,15 @@ class _Share:
 
 def _judged(of: Sequence[Counted], counts: Sequence[int], hour: float, day: float) -> _Share | None:
     """The share that is over its limit, in the shortest stretch that shows it; None where none does."""
-    recent = _recent(of)
-    if recent:
-        rows, count = sum(n.rows for n in of[-recent:]), sum(counts[-recent:])
+    newest = recent([one.rows for one in of])
+    if newest:
+        rows, count = sum(n.rows for n in of[-newest:]), sum(counts[-newest:])
         if _is_over(count, rows, hour):
             return _Share(count / rows, hour, count >= _CERTAIN_SHARE * rows)
     for length, least in _LONGER:
-        limit = day if length == _DAY else hour
+        if length == HOURS and day < hour and not _is_day(of[0].from_s, of[-1].from_s):
+            continue
+        limit = day if length == HOURS else hour
         inside = [n for n, one in enumerate(of) if one.from_s > of[-1].from_s - length * INTERVAL_S]
         rows, count = sum(of[n].rows for n in inside), sum(counts[n] for n in inside)
         over = sum(counts[n] > limit * of[n].rows for n in inside)
@@ -158,14 +164,9 @@ def _judged(of: Sequence[Counted], counts: Sequence[int], hour: float, day: floa
     return None
 
 
-def _recent(of: Sequence[Counted]) -> int:
-    """How many of the newest intervals hold 20 rows together; 0 where a day does not."""
-    rows = 0
-    for n, one in enumerate(reversed(of), start=1):
-        rows += one.rows
-        if rows >= LEAST_ROWS:
-            return n
-    return 0
+def _is_day(first_s: float, newest_s: float) -> bool:
+    """Whether intervals from the first to the newest one are most of a day."""
+    return first_s <= newest_s - MOST_OF_DAY * INTERVAL_S
 
 
 def _is_over(count: int, rows: int, limit: float) -> bool:
@@ -173,14 +174,14 @@ def _is_over(count: int, rows: int, limit: float) -> bool:
 
 
 def _is_clean(of: Sequence[Counted], counts: Sequence[int], limit: float) -> bool:
-    recent = _recent(of)
-    return recent > 0 and sum(counts[-recent:]) <= limit * sum(n.rows for n in of[-recent:])
+    newest = recent([one.rows for one in of])
+    return newest > 0 and sum(counts[-newest:]) <= limit * sum(n.rows for n in of[-newest:])
 
 
-def _limits(frame: VersionFrame) -> dict[str, tuple[Floats, Floats]]:
-    """Per fault the limits per column, of an hour and of a day."""
+def _limits(frame: VersionFrame, from_s: float) -> dict[str, tuple[Floats, Floats]]:
+    """Per fault the limits per column, of stretches that end with the interval from `from_s` on: of short ones, and of 24 hours."""
     columns = frame.frame.columns
-    hour = np.array([max(column.most_null_hour, column.most_null) for column in columns]) + ROOM
+    hour = np.array([_at_hour(column.most_null_hours, from_s) for column in columns]) + ROOM
     day = np.array([column.most_null for column in columns]) + ROOM
     beyond = np.full(len(columns), ROOM)
     return {"null": (hour, day), "outside": (beyond, beyond)}
@@ -195,10 +196,10 @@ _COUNTS: Mapping[str, Callable[[Profile], NDArray[np.int64]]] = {
 def _of_rows(history: Sequence[Interval], rows: Sequence[Profile | None], frame: VersionFrame) -> list[Breach]:
     of = [Counted(0 if one is None else one.rows, i.from_s) for one, i in zip(rows, history, strict=True)]
     found = []
-    for fault, (hour, day) in _limits(frame).items():
+    for fault, (hour, day) in _limits(frame, history[-1].from_s).items():
         counts = _table(rows, frame, fault)
         total = counts.sum(axis=0)
-        for place in np.flatnonzero((total > 0) & (day < 1)).tolist():
+        for place in np.flatnonzero((total > 0) & (np.minimum(hour, day) < 1)).tolist():
             column = frame.frame.columns[place]
             if column.name == SCORE:
                 continue
@@ -224,13 +225,14 @@ def _table(rows: Sequence[Profile | None], frame: VersionFrame, fault: str) -> N
 
 def _clean_columns(history: Sequence[Interval], rows: Sequence[Profile | None], frame: VersionFrame) -> set[str]:
     of = [Counted(0 if one is None else one.rows, i.from_s) for one, i in zip(rows, history, strict=True)]
-    recent = _recent(of)
-    if not recent:
+    newest = recent([one.rows for one in of])
+    if not newest:
         return set()
-    count = sum(one.rows for one in of[-recent:])
+    count = sum(one.rows for one in of[-newest:])
     is_clean = np.ones(len(frame.frame.columns), bool)
-    for fault, (hour, _) in _limits(frame).items():
-        is_clean &= _table(rows, frame, fault)[-recent:].sum(axis=0) <= hour * count
+    for fault, (hour, day) in _limits(frame, history[-1].from_s).items():
+        # NB: an hour of the night that often has no values does not show that a fault is over.
+        is_clean &= _table(rows, frame, fault)[-newest:].sum(axis=0) <= np.minimum(hour, day) * count
     return {column.name for column, fine in zip(frame.frame.columns, is_clean.tolist(), strict=True) if fine}
 
 

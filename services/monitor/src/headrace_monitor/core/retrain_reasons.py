@@ -5,7 +5,8 @@
 | ready    | no request is under way      | its instant and its number of labelled rows are there: it asks                            |
 | asked    | a request has no end yet     | refused: ready, not before the instant that the refusal names, else in `AGAIN_WINDOWS`    |
 |          |                              | waiting: ready when the rows that are missing are there                                   |
-|          |                              | rejected: unhelpful, ready when the rows beyond the change have grown by half             |
+|          |                              | rejected: ready when the rows beyond the change have grown by half; unhelpful unless they |
+|          |                              | were few: then more of them may pass                                                      |
 |          |                              | failed: unhelpful, ready in `AGAIN_WINDOWS`                                               |
 |          |                              | registered: tried                                                                         |
 | tried    | a version came of it         | the figure is back: the finding is resolved, and all of this is forgotten                 |
@@ -108,7 +109,8 @@ def _after_run(ask: RetrainAsk, finished: TrainingFinished, clock_s: float, widt
         case "failed":
             return replace(over, unhelpful=ask.unhelpful + 1, not_before_s=clock_s + AGAIN_WINDOWS * width_s)
         case _:
-            return _after_rejection(replace(over, unhelpful=ask.unhelpful + 1), clock_s, width_s)
+            is_early = over.rows > 0 and not has_enough(over)
+            return _after_rejection(replace(over, unhelpful=ask.unhelpful + (not is_early)), clock_s, width_s)
 
 
 def _after_rejection(over: RetrainAsk, clock_s: float, width_s: float) -> RetrainAsk:

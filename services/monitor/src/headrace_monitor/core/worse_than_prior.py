@@ -83,3 +83,8 @@ def finding_of(window: WindowClosed, quality: VersionQuality, windows: int, at_s
         window_to_s=window.to_s,
         about=f"version {quality.version}",
     )
+
+
+def is_scored(champion: int | None, key: str, window: WindowClosed) -> bool:
+    """Whether the version of a finding still scores requests, or is champion."""
+    return version_of(key) in (champion, *(quality.version for quality in window.qualities))
