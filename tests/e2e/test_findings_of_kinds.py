@@ -1,12 +1,13 @@
 """Deployments of four kinds, each from clean windows to a finding to its resolution, on a real broker."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from tests.e2e.findings_scene import BEGIN_S, DAY_S, HOUR_S, PLAYS, Stage, staged
 
-from headrace.events.monitor import FindingOpened, FindingResolved
+from headrace.events.monitor import FindingOpened, FindingResolved, WindowClosed
 from headrace.hosting.settings import Settings
 from headrace.log.kafka import KafkaLog
 
@@ -67,6 +68,23 @@ async def of_a_unit(stage: Stage, records: Records) -> str:
     return shown
 
 
+async def windows_of(stage: Stage, name: str) -> str:
+    """Check what `monitor windows` shows of a deployment with labels: days that have closed, and the last one. Returns what it prints."""
+    play = PLAYS[name]
+    found = json.loads(await stage.headrace("monitor", "windows", name, "--last", "4", "--json"))
+    published = await stage.read("monitor.windows", WindowClosed, name)
+    assert [window["from_s"] for window in found["closed"]] == sorted(window.from_s for window in published)[-4:]
+    assert found["closed_count"] == len(published) == play.days - 1
+    for window in found["closed"]:
+        assert (window["verdict"], window["requests"], window["labelled_share"]) == ("PASS", play.per_day, 1.0)
+        assert [(one["version"], one["role"]) for one in window["qualities"]] == [(1, "champion")]
+        assert {one["realised"] is not None for one in window["estimates"]} == {True}
+        assert "ranking" in {point["chart"] for point in window["charts"]}
+    (last,) = found["open"]
+    assert (last["requests"], last["labelled_share"], last["is_full"]) == (play.per_day, 1.0, False)
+    return await stage.headrace("monitor", "windows", name, "--last", "4")
+
+
 async def shown_of(stage: Stage, found: Mapping[str, Records]) -> None:
     """Check every deployment that was played, and the alerts of all of them."""
     alerts = set()
@@ -80,6 +98,8 @@ async def shown_of(stage: Stage, found: Mapping[str, Records]) -> None:
                 print(await of_drift(stage, records, "ranking", []))
             case "photo":
                 print(await of_a_unit(stage, records))
+        if name != "photo":
+            print(await windows_of(stage, name))
         alerts.add(("InputsBroken" if name == "photo" else "ModelDrift", name))
     assert await stage.alerts() == alerts
 
