@@ -8,10 +8,12 @@ from scipy.integrate import trapezoid
 from scipy.stats import t
 
 from headrace.stats.e_detector import (
+    LONGEST_RUN,
     MOST,
     POWER,
     TAIL,
     after_window,
+    change_in,
     detectable,
     e_values,
     limit_of,
@@ -19,6 +21,7 @@ from headrace.stats.e_detector import (
     own_e_values,
     p_values,
     reference_of,
+    run_after,
 )
 
 
@@ -137,3 +140,34 @@ def test_the_bootstrap_counts_pages_and_repeats_itself():
 
 def test_too_few_windows_are_not_bootstrapped():
     assert measured_pages([np.ones(13)], [10.0], 30.0, 7) is None
+
+
+def _dated(seed, by):
+    """By how many windows a change is dated too late (below 0: too early), once it is found; None where an alarm comes before."""
+    rng, change, limit = np.random.default_rng(seed), 5 + seed % 35, 270.0
+    reference = reference_of(rng.normal(size=60), np.zeros(60), np.ones(60))
+    own, statistic, run = reference.own(), 0.0, ()
+    for n in range(change + 60):
+        z = reference.standardised(rng.normal() + by * (n >= change), 1.0)
+        e = float(e_values(p_values(z, own)))
+        statistic, run = after_window(statistic, e), run_after(run, float(n), e)
+        if statistic >= limit:
+            return None if n < change else run[change_in([log for _, log in run])][0] - change
+    return None
+
+
+@pytest.mark.parametrize(("by", "exact"), [(8.0, 0.92), (4.0, 0.85), (3.0, 0.76)])
+def test_a_change_is_dated_to_its_window(by, exact):
+    """In at least so many of 200; a window before it that was up by chance is left out. A clear change is never dated late."""
+    dated = [found for seed in range(200) if (found := _dated(seed, by)) is not None]
+    assert len(dated) >= 195
+    assert np.mean([found == 0 for found in dated]) >= exact
+    assert by < 8 or max(dated) == 0
+
+
+def test_the_memory_of_a_run_is_bounded_and_begins_anew_where_nothing_speaks_for_a_change():
+    run = ()
+    for n in range(200):
+        run = run_after(run, float(n), 1.1)
+    assert (len(run), run[-1][0]) == (LONGEST_RUN, 199.0)
+    assert run_after(((5.0, 0.1), (6.0, -0.2)), 7.0, 3.0) == ((7.0, math.log(3.0)),)

@@ -92,9 +92,8 @@ class Estimated(msgspec.Struct, frozen=True):
 class ChartsMemory(msgspec.Struct, frozen=True):
     """What the charts of a deployment have seen of `version`, enough to go on after a restart.
 
-    `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `rises`: the
-    largest product of e-values of a stretch that ends with the newest window (CUSUM, Page 1954), and `since`: the start of that
-    stretch, the likeliest window of a change. `live`: the first closed windows, where these are the reference.
+    `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `runs`: per
+    side the newest windows in a row that speak for a change, as start and logarithm of the e-value. `live`: the first closed windows, where these are the reference.
     `segments`: `column=value`, the most frequent ones. `backs`: of the sides that crossed in an open episode the windows
     in a row in which they were as usual. `measured`, `measured_high`: see `BudgetReported`. `pages`: the findings of the
     newest period that paged, and when; `page_count`: all of them since `since_s`. `reported_s`: when the ledger was last
@@ -104,8 +103,7 @@ class ChartsMemory(msgspec.Struct, frozen=True):
 
     version: int | None = None
     statistics: dict[str, float] = {}
-    rises: dict[str, float] = {}
-    since: dict[str, float] = {}
+    runs: dict[str, tuple[tuple[float, float], ...]] = {}
     live: tuple[ReferenceWindow, ...] = ()
     segments: tuple[str, ...] = ()
     backs: dict[str, int] = {}

@@ -24,6 +24,11 @@ window alarm .85 times per patience, with Student's t of 4 degrees of freedom .9
 The detectors of K sides alarm together once their sum reaches K times the patience in windows: their mean is an e-detector
 like each of them, so all of them raise one false alarm per patience at the most, in the mean. A change that several sides
 show is found sooner than by the largest side alone (e-d-Bonferroni, Dandapanthula and Ramdas 2025, arXiv 2501.04130).
+
+When the change was is estimated by the likelihood of a shift within the windows that speak for it, `change_in`. On generated
+streams (60 reference windows, 600 changes each, normal figures and Student's t of 4 degrees of freedom) it is the very window in
+93 to 95 of 100 changes by 8 standard deviations, 88 to 90 by 4, 79 to 83 by 3, and 57 to 68 by 2, which are found after four or
+five windows. By the cumulative sum alone it is in 76 to 80 by 3 and more, since a window before was up by chance.
 """
 
 import math
@@ -44,6 +49,10 @@ LEAST_REFERENCE = 8
 # M is not followed beyond: an alarm is certain by then, and it must not take for ever to fall.
 MOST = 1e12
 _LEAST_P = 1e-12
+# Of a run of windows so many are remembered, for when the change was.
+LONGEST_RUN = 64
+# The mean logarithm of an e-value while nothing has changed.
+_NULL_LOG = math.log(POWER) + 1 - POWER
 # Where no reference window differs from another, any difference is far.
 _NEAR, _FAR = 1e-12, 1e6
 # The bound of a bootstrap: one-sided 95 % of the normal distribution.
@@ -128,6 +137,30 @@ def e_values(p: ArrayLike) -> Floats:
 def after_window(statistic: float, e: float) -> float:
     """M after one more window of this e-value."""
     return min((1 + statistic) * e, MOST)
+
+
+def run_after(run: Sequence[tuple[float, float]], at_s: float, e: float) -> tuple[tuple[float, float], ...]:
+    """The windows in a row that speak for a change, after one more at `at_s`: those since the product of their e-values was
+    at most 1 (a cumulative sum, Page 1954), at most `LONGEST_RUN`. Each is its instant and the logarithm of its e-value.
+    """
+    kept = run if sum(found for _, found in run) > 0 else ()
+    return (*kept, (at_s, math.log(e)))[-LONGEST_RUN:]
+
+
+def change_in(logs: Sequence[float]) -> int:
+    """The place in a run at which the change most probably was, by the logarithms of its e-values.
+
+    The likelihood of a shift of their mean (Hinkley 1970): the place from which on they exceed the middle between their
+    mean without a change and that since the change by most in sum. A window that was up by chance before it is left out.
+
+    >>> change_in([0.3, 4.0, 5.0]), change_in([1.0, 1.2, 0.9])
+    (1, 0)
+    """
+    found, place = np.asarray(logs, dtype=np.float64), 0
+    for _ in range(3):
+        middle = (_NULL_LOG + float(found[place:].mean())) / 2
+        place = int(np.argmax(np.cumsum((found - middle)[::-1])[::-1]))
+    return place
 
 
 def limit_of(patience_windows: float, detectors: int) -> float:

@@ -33,14 +33,15 @@ from headrace.log.envelope import derived_id, format_instant
 from headrace.stats.charts import BASE_RATE, CALIBRATION, CHARTS, LEVEL, SIDES, chart_of
 from headrace.stats.e_detector import (
     LEAST_REFERENCE,
-    MOST,
     Reference,
     after_window,
+    change_in,
     detectable,
     e_values,
     limit_of,
     p_values,
     reference_of,
+    run_after,
 )
 from headrace_monitor.core.chart_figures import SEGMENT_CHARTS, Seen
 
@@ -93,9 +94,10 @@ def restarted(memory: ChartsMemory, version: int) -> ChartsMemory:
 def resolved(memory: ChartsMemory, names: Sequence[str]) -> ChartsMemory:
     """The memory after an episode of these sides is over: they begin anew. An episode that paged ends for all."""
     gone = {name for name in memory.statistics if pages_by(name)} if any(map(pages_by, names)) else set(names)
-    left, rises = ({n: m for n, m in of.items() if n not in gone} for of in (memory.statistics, memory.rises))
+    left = {name: m for name, m in memory.statistics.items() if name not in gone}
+    runs = {name: run for name, run in memory.runs.items() if name not in gone}
     backs = {name: count for name, count in memory.backs.items() if name not in names}
-    return replace(memory, statistics=left, rises=rises, backs=backs)
+    return replace(memory, statistics=left, runs=runs, backs=backs)
 
 
 def after_figures(
@@ -114,7 +116,7 @@ def after_figures(
         return memory, tuple(_point(key, version, seen) for key in seen.figures)
     memory = replace(memory, segments=memory.segments or seen.segments)
     usual = [] if reference is None else list(reference.windows)
-    points, statistics, rises, since = [], dict(memory.statistics), dict(memory.rises), dict(memory.since)
+    points, statistics, runs = [], dict(memory.statistics), dict(memory.runs)
     for key, figure in seen.figures.items():
         found = reference_for(key, plan, usual, memory.live, from_s)
         point = _point(key, version, seen)
@@ -126,9 +128,7 @@ def after_figures(
         for side in SIDES[chart_of(key)]:
             name = key + _SIGNS[side]
             e = float(e_values(p_values(z * side, own * side)))
-            if (rise := rises.get(name, 0.0)) < 1.0:
-                since[name] = from_s
-            rises[name] = min(max(rise, 1.0) * e, MOST)
+            runs[name] = run_after(runs.get(name, ()), from_s, e)
             statistics[name] = after_window(statistics.get(name, 0.0), e)
             best = max(best, statistics[name])
         points.append(
@@ -137,7 +137,7 @@ def after_figures(
                 detectable=detectable(found, point.rows, limit, WITHIN_WINDOWS), within_windows=WITHIN_WINDOWS,
             )
         )  # fmt: skip
-    memory = replace(memory, statistics=statistics, rises=rises, since=since)
+    memory = replace(memory, statistics=statistics, runs=runs)
     shared = _with_others(points, statistics)
     return _with_live(memory, plan, usual, from_s, deployment.evaluation_window_s, seen), shared
 
@@ -268,7 +268,8 @@ def _crossings(memory: ChartsMemory, points: Sequence[ChartPoint]) -> Iterator[C
             found = Crossing(point, side, 0.0, 0.0)
             times = memory.statistics.get(found.name, 0.0) / (point.limit or 1.0)
             if times >= 1:
-                yield Crossing(point, side, times, memory.since.get(found.name, 0.0))
+                run = memory.runs[found.name]
+                yield Crossing(point, side, times, run[change_in([log for _, log in run])][0])
 
 
 def with_backs(memory: ChartsMemory, points: Sequence[ChartPoint], crossed: Sequence[Crossing]) -> ChartsMemory:
