@@ -9,7 +9,8 @@ from services.monitor.tests.watched import DAY, DEPLOYMENT, Watched, days, finis
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import ColumnProfile, FindingOpened, FindingResolved, SourceProfile
 from headrace.events.policies import RetrainingDefinition
-from headrace.events.training import RetrainAccepted, RetrainRefused, RetrainRequested, TrainingFinished
+from headrace.events.training import RetrainAccepted, RetrainAsk, RetrainRefused, RetrainRequested, TrainingFinished
+from headrace_monitor.core.retrain_reasons import JUDGED_WINDOWS, MOST_WINDOWS, after_window
 from headrace_monitor.core.retrain_requests import request_id_of
 
 # 1970-01-05 is a Monday.
@@ -209,3 +210,22 @@ def test_a_run_of_a_finding_that_is_resolved_meanwhile_is_still_under_way() -> N
     assert [(key, ask.run) for key, ask in found.state.requests.by_key.items()] == [("run", "r")]
     found.on_training(TrainingFinished("d", "r", "registered", ""))
     assert found.state.requests.by_key == {}
+
+
+@pytest.mark.parametrize(
+    ("windows", "judged", "gained", "wanted"),
+    [
+        (JUDGED_WINDOWS - 2, True, False, (True, 0)),
+        (JUDGED_WINDOWS - 1, True, False, (False, 1)),
+        (JUDGED_WINDOWS - 1, True, True, (False, 0)),
+        (JUDGED_WINDOWS - 1, False, False, (True, 0)),
+        (MOST_WINDOWS - 2, False, False, (True, 0)),
+        (MOST_WINDOWS - 1, False, False, (False, 1)),
+        (MOST_WINDOWS - 1, False, True, (False, 1)),
+    ],
+)
+def test_a_retrain_is_given_up_after_two_windows_of_its_own_or_sixty_of_others(
+    windows: int, judged: bool, gained: bool, wanted: tuple[bool, int]
+) -> None:
+    ask = after_window(RetrainAsk("drift", tried=True, windows=windows), is_judged=judged, has_gained=gained)
+    assert (ask.tried, ask.unhelpful) == wanted
