@@ -43,13 +43,14 @@ def test_answers_of_the_fallback_chain_are_not_the_champions() -> None:
     assert seen_of(LABEL, [scored(2, "champion", ODD)], None).figures == {}
 
 
-def test_a_segment_has_ranking_calibration_and_level_of_its_rows() -> None:
+def test_a_segment_has_ranking_calibration_and_level_of_its_rows_beside_those_of_all() -> None:
     part = Slice("carrier=AA", np.arange(400) < 100)
     seen = seen_of(LABEL, [scored(1, "champion", np.arange(400))], 1, [part])
     own = {key.partition("@")[0] for key in seen.figures if key.endswith("@carrier=AA")}
     assert own == {"ranking", "calibration", "level"}
     assert seen.rows["carrier=AA"] == 100
     assert seen.figures["ranking@carrier=AA"].value == pytest.approx(roc_auc_score(LABELS[:100], SCORES[:100]))
+    assert seen.figures["ranking"].value == pytest.approx(roc_auc_score(LABELS, SCORES))
 
 
 def test_segments_that_charts_are_kept_for_stay_the_same() -> None:
