@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,16 @@ def text_of(path: Path) -> str:
     return re.sub(r'"\s*\n\s*f?"', "", path.read_text())
 
 
-def missing(text: str) -> Iterator[str]:
+@cache
+def commands() -> TyperGroup:
+    """The tree of commands. NB: once, since making it takes a twentieth of a second, and there are hundreds of files."""
     tree = typer.main.get_command(app)
     assert isinstance(tree, TyperGroup)
+    return tree
+
+
+def missing(text: str) -> Iterator[str]:
+    tree = commands()
     for found in COMMAND.finditer(text):
         command, verb, rest = tree.commands.get(found[1]), found[2], found[3].split("headrace ")[0]
         if isinstance(command, TyperGroup):
