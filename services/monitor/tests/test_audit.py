@@ -94,13 +94,13 @@ class Days:
 
 @pytest.mark.parametrize("kind", ["binary", "number"])
 def test_without_a_difference_no_more_trials_fail_than_is_stated(kind: str) -> None:
-    kept, reports = Days(kind).play(14 * 15)
+    kept, reports = Days(kind).play(14 * 8)
     last = reports[-1]
-    assert [report.trials for report in reports] == list(range(1, 16))
+    assert [report.trials for report in reports] == list(range(1, 9))
     assert (last.failed, last.rolled_back, last.rate, last.rollback_rate) == (0, 0, 0.0, 0.0)
     assert (last.alpha, last.rollback_alpha) == (0.05, pytest.approx(0.05 / 2 * 0.6))
-    assert last.high == pytest.approx(1 - 0.025 ** (1 / 15))
-    assert (kept.number, kept.cycles, last.at_s) == (16, (), 210 * DAY)
+    assert last.high == pytest.approx(1 - 0.025 ** (1 / 8))
+    assert (kept.number, kept.cycles, last.at_s) == (9, (), 112 * DAY)
 
 
 @pytest.mark.parametrize("kind", ["binary", "number", "classes"])
