@@ -1,102 +1,77 @@
-"""What late labels cost the monitor in memory: the same decisions with a horizon of a day, and of 30 days.
+"""What late labels cost the monitor in memory and on disk: the same decisions with a horizon of a day, and of 30 days.
 
-Each horizon is a process of its own. Each label comes after .98 of the horizon, so that no window closes much earlier. What is
-measured is the peak of the resident memory while the monitor's core takes the decisions and closes the windows, and beside it
-what the rows and the labels take by the core's own count.
+Each horizon is a process of its own. The whole monitor but its Kafka client takes decisions with rows of four features beside a
+version's reference, and outcomes; it closes the windows, reads samples of them again and judges them. Each label comes after .98 of the
+horizon, so that no window closes much earlier. What is measured is the peak of the resident memory, and beside it what rows and labels
+take by the core's own count, in memory and in the file of rows that wait.
 """
 
-import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
+from collections.abc import Mapping, Sequence
 
-from bench.measure import ForeignLoad, Row, below, progress
+from bench.fed_monitor import COLUMNS, DAYS
+from bench.measure import ROOT, ForeignLoad, Row, below, progress
 
-DAY = 86_400.0
-DECISIONS, DAYS, HORIZONS = 10_000_000, 60, (1, 30)
-MOST_TIMES = 1.5
+DECISIONS, HORIZONS = 10_000_000, (1, 30)
+# A decision that waits takes 48 bytes, and so does an outcome.
+MOST_TIMES, MOST_BYTES = 1.5, 96
+REPORT = ROOT / "docs" / "reports" / "monitor-memory.md"
+
+Figures = Mapping[str, float]
 
 
 def run() -> list[Row]:
     """The rows of the report."""
+    found: dict[int, Figures] = {}
     with ForeignLoad() as load:
-        found = {}
         for days in HORIZONS:
             progress(f"monitor: {DECISIONS:,} decisions, a horizon of {days} d")
             found[days] = _measured(days)
     short, long = (found[days] for days in HORIZONS)
     times = long["peak_mib"] / short["peak_mib"]
     most = f"at most {MOST_TIMES} times of a horizon of a day, {short['peak_mib']:.0f} MiB"
-    return [
+    per_decision = long["spilled_mib"] * 2**20 / (DECISIONS * HORIZONS[1] / DAYS)
+    lost = DECISIONS - long["labelled"]
+    rows = [
         below("memory.monitor at a horizon of 30 d", "times", [times], most, MOST_TIMES, load.share),
         below(
-            "memory.labels lost at a horizon of 30 d",
-            "labels",
-            [DECISIONS - long["labelled"]],
-            f"none of {DECISIONS:,}",
-            1,
-            load.share,
+            "memory.disk per waiting decision", "bytes", [per_decision], f"at most {MOST_BYTES}", MOST_BYTES, load.share
         ),
+        below("memory.labels lost", "labels", [lost], f"none of {DECISIONS:,}", 1, load.share),
     ]
+    REPORT.write_text(report(found, rows))
+    return rows
 
 
-def _measured(horizon_days: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.monitor_memory", "--horizon", str(horizon_days)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+_HEAD = f"""# The monitor's memory while labels are late
+
+Made by `make bench ONLY=memory`; do not edit by hand. {DECISIONS:,} decisions over {DAYS} days of event time, with rows of {COLUMNS}
+features, go through the whole monitor but its Kafka client, each with its label after .98 of the horizon. Windows of a day are closed
+and judged, with samples read again. `peak`: resident memory of the process. `grown`: since it was ready for its first record.
+
+| horizon | peak, MiB | grown, MiB | rows and labels in memory, MiB | in the file, MiB | windows closed | labels joined | CPU us per record |
+|---|---|---|---|---|---|---|---|
+"""
 
 
-def fed(horizon_days: int, decisions: int) -> dict[str, float]:
-    """Feed the windows of one deployment; the figures of this process. Imported here: the parent is not measured."""
-    from headrace.events.inference import DecisionMade, Score, Served
-    from headrace.features.outcomes import KnownOutcome
-    from headrace.project import Binary, Deployment, Number, Project
-    from headrace.project.compile import compile_project
-    from headrace_monitor.adapters.spill import Spill
-    from headrace_monitor.core.windows import Windows
-
-    label = Binary("y", horizon=f"{horizon_days}d")
-    project = compile_project(Project("p", [Deployment("d", "u", [Number("x")], label=label)]))
-    spill = Spill()
-    windows = Windows(project.deployments[0], keep=spill.keep)
-    step_s, held, spilled, labelled = DAY * DAYS / decisions, 0, 0, 0
-    age, begun = round(0.98 * horizon_days * DAY / step_s), time.process_time()
-    for n in range(decisions + age):
-        at_s = n * step_s
-        if n < decisions:
-            answer = Served(Score(1, "m", (n % 997) / 997))
-            windows.add_decision(DecisionMade(f"r{n}", "d", f"u{n}", at_s, answer, 0), n % 4, n // 4)
-        known = n - age
-        if 0 <= known < decisions:
-            windows.add_outcome(KnownOutcome(f"u{known}", float(known % 3 == 0), at_s))
-        if n % 20_000 == 0:
-            held = max(held, windows.held_bytes + (windows.labels.held_bytes if windows.labels else 0))
-            spilled = max(spilled, spill.held_bytes)
-            labelled += _closed(windows, at_s)
-    labelled += _closed(windows, 1e9)
-    return {
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "held_mib": held / 2**20,
-        "spilled_mib": spilled / 2**20,
-        "labelled": labelled,
-        "dropped": windows.labels.dropped if windows.labels else 0,
-        "cpu_s": time.process_time() - begun,
-    }
+def report(found: Mapping[int, Figures], rows: Sequence[Row]) -> str:
+    """The page, in Markdown."""
+    lines = [
+        f"| {days} d | {one['peak_mib']:.0f} | {one['grown_mib']:.0f} | {one['held_mib']:.1f} | {one['spilled_mib']:.0f} | "
+        f"{one['windows']:.0f} | {one['labelled']:,.0f} | {one['cpu_s'] / (2 * DECISIONS) * 1e6:.1f} |\n"
+        for days, one in found.items()
+    ]
+    demands = [
+        f"- {row.name.removeprefix('memory.')}: {row.ours:.3g} {row.unit}; demanded: {row.demanded}"
+        f"{'' if row.met else ' (MISSED)'}\n"
+        for row in rows
+    ]
+    return "".join([_HEAD, *lines, "\n", *demands])
 
 
-def _closed(windows, clock_s: float) -> int:
-    labelled = 0
-    while windows.may_close_by(clock_s) and (closing := windows.closable(clock_s)) is not None:
-        rows = windows.rows_of(*closing)
-        labelled += int((rows.labels == rows.labels).sum())
-        windows.drop(*closing)
-    return labelled
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--horizon", type=int, required=True)
-    parser.add_argument("--decisions", type=int, default=DECISIONS)
-    asked = parser.parse_args()
-    print(json.dumps(fed(asked.horizon, asked.decisions)))
+def _measured(horizon_days: int) -> Figures:
+    # NB: nothing of the monitor is imported here: a process that is started has at first the memory of its parent.
+    command = [sys.executable, "-m", "bench.fed_monitor", "--horizon", str(horizon_days), "--decisions", str(DECISIONS)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
