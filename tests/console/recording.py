@@ -2,7 +2,7 @@
 broker), and how it is read.
 
 A record is `[topic, key, value, headers, appended_s]`, in the order of append time; topics have one partition and no
-namespace here. Left out are what the console does not read (requests, decisions, features, artifacts), and of the
+namespace here. Left out are what the console does not read (requests, decisions, features, artifacts, sketches of columns), and of the
 reports of health all but one in `HEALTH_EVERY_S` of each instance. The name of the machine is replaced.
 """
 
@@ -27,6 +27,8 @@ FILE = Path(__file__).with_name("flights.msgpack.xz")
 TOPICS = ("project.definitions", *CONTROL, *MEASURED, HEALTH)
 HEALTH_EVERY_S = 5.0
 MACHINE = "demo"
+# Fields that are half of a megabyte, and empty where they are left out.
+SKETCHES = ("sketch", "distinct_sketch")
 _pack, _unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 
@@ -76,14 +78,14 @@ def _recorded(base: str, one: Record) -> Recorded:
 
 
 def _renamed(value: Any) -> Any:
-    """A value without the name of this machine, in any depth."""
+    """A value without the name of this machine and without sketches, in any depth."""
     match value:
         case str():
             return value.replace(socket.gethostname(), MACHINE)
         case bytes():
             return value.replace(socket.gethostname().encode(), MACHINE.encode())
         case dict():
-            return {_renamed(name): _renamed(one) for name, one in value.items()}
+            return {_renamed(name): _renamed(one) for name, one in value.items() if name not in SKETCHES}
         case list():
             return [_renamed(one) for one in value]
         case _:

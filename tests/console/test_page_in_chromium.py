@@ -206,6 +206,36 @@ async def test_an_operator_rolls_back_by_a_button_and_sees_the_record(tmp_path: 
     assert taken == [RollBack("delay", 2, "it does harm", "otto")]
 
 
+async def test_an_operator_silences_an_alert_and_ends_the_silence_by_the_page(tmp_path: Path, browser: Browser) -> None:
+    scene = Scene(tmp_path)
+    scene.give_keys(otto="operator")
+    await scene.set_up(has_rollout=False)
+    scene.alert("firing")
+    async with scene.running(), tab(browser, scene.url) as page:
+        await page.goto("/alerts")
+        await page.get_by_role("button", name="sign in").click()
+        await page.get_by_label("Your key").fill("otto")
+        await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+        dialog, silences = page.get_by_role("dialog"), page.locator("#silences")
+        await page.locator("#firing").get_by_role("button", name="silence").click()
+        await dialog.get_by_label("For how long?").select_option("4 hours")
+        await dialog.get_by_label("Why?").fill("the feed is down")
+        await dialog.get_by_role("button", name="silence").click()
+        await expect(dialog.locator(".done")).to_contain_text("alerts.silences/0/0")
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(page.locator("#firing")).to_contain_text("by otto: the feed is down")
+        await expect(silences.get_by_role("row", name="RankingFell")).to_contain_text("the feed is down, by otto")
+        await page.get_by_role("link", name="Now", exact=True).first.click()
+        await expect(page.locator(".state-line")).to_contain_text("1 silenced")
+        await page.goto("/alerts")
+        await silences.get_by_role("button").click()
+        await dialog.get_by_label("Why?").fill("it is back")
+        await dialog.locator("button.main").click()
+        await expect(dialog.locator(".done")).to_contain_text("the silence has ended")
+        await dialog.get_by_role("button", name="Close").click()
+        await expect(silences).to_contain_text("Nothing is silenced.")
+
+
 async def test_from_outside_reading_needs_the_key_of_a_person(tmp_path: Path, browser: Browser) -> None:
     scene = Scene(tmp_path, http_host="0.0.0.0")
     scene.give_keys(vera="viewer")

@@ -4,6 +4,7 @@ from headrace.project import (
     Binary,
     BlueGreen,
     Category,
+    Charts,
     Count,
     Deployment,
     FeatureView,
@@ -60,9 +61,10 @@ flight_delay = Deployment(
     feature_delay="15m",
     training=Training(build, history="180d", holdout="7d", embargo="1d", first_after="90d"),
     gates=[beats_prior(), not_worse_than_champion(margin=0.01)],
-    monitoring=[PageHinkley("log_loss", delta=0.02, threshold=0.8, min_windows=7)],
+    monitoring=[Charts(pages="1 per month"), PageHinkley("log_loss", delta=0.02, threshold=0.8, min_windows=7)],
     retraining=Retraining(on=["drift"], cooldown="7d"),
     rollout=BlueGreen(shadow_previous=True),
+    audit_share=0.1,
     fallback=[previous, prior(0.26)],
 )  # fmt: skip
 

@@ -11,7 +11,10 @@ import typer
 from rich.table import Table
 
 from headrace.errors import Misconfigured
-from headrace_cli.session import session
+from headrace_cli.commands.deployment import read_findings
+from headrace_cli.evidence.history import show_finding
+from headrace_cli.evidence.ledger import lines_of, newest_ledger
+from headrace_cli.session import Session, session
 from headrace_cli.terminal.numbers import FASTEST
 from headrace_cli.terminal.render import cell, console, put
 
@@ -68,13 +71,27 @@ def demo(
 
 def _drift(stage: Any, speed: float | None) -> dict[str, Any]:
     from headrace_cli.demo import drift
+    from headrace_cli.demo.stage import DEPLOYMENT
 
     async def work(local: Any) -> dict[str, Any]:
         await stage.start(local)
         async with session() as opened:
-            return await drift.play(stage, opened, speed)
+            report = await drift.play(stage, opened, speed)
+            await _show_monitored(opened, DEPLOYMENT)
+            return report
 
     return _run(stage.clear(), work)
+
+
+async def _show_monitored(opened: Session, deployment: str) -> None:
+    """Print each finding of drift with what it rests on, and the ledger of pages, under the commands that print them."""
+    for found in (await read_findings(opened)).of(deployment, only_open=False):
+        if found.kind == "drift":
+            console.print(f"\n[bold]headrace finding show {found.finding[:8]}[/]", highlight=False)
+            show_finding(found)
+    ledger, audit = await newest_ledger(opened, deployment)
+    console.print(f"\n[bold]headrace monitor ledger {deployment}[/]", highlight=False)
+    put(lines_of(ledger, audit))
 
 
 def _rollout(stage: Any) -> dict[str, Any]:
@@ -121,6 +138,7 @@ def _show(report: dict[str, Any], folder: Path) -> None:
     console.print()
     console.print(figures)
     console.print(f"\nthe report is {folder}/report.json, the log is kept in {folder}/kafka")
+    _look_again(folder)
 
 
 def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
@@ -147,3 +165,8 @@ def _show_rollouts(report: dict[str, Any], folder: Path) -> None:
     console.print()
     console.print(figures)
     console.print(f"\nthe report is {folder}/rollout.json, the log is kept in {folder}/rollout/kafka")
+    _look_again(folder / "rollout")
+
+
+def _look_again(home: Path) -> None:
+    console.print(f"to look at it again: export HEADRACE_HOME={home}; headrace up", highlight=False, soft_wrap=True)
