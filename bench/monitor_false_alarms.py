@@ -21,7 +21,7 @@ from headrace_monitor.core.quality import log_losses
 
 Ints = NDArray[np.int64]
 
-SEED, YEARS, YEAR_WEEKS = 20_130_401, 200, 52
+SEED, YEARS, YEAR_WEEKS = 20_260_025, 200, 52
 MONTHS = YEAR_WEEKS * WEEK_S / MONTH_S
 ADWIN_DELTA, ADWIN_YEARS = 0.002, 20
 _RESAMPLES = 2000
@@ -40,8 +40,8 @@ class Opened:
 
 @dataclass(frozen=True)
 class Year:
-    """`found`: what opened in it. `told`: the pages a month that the ledger expected by its bootstrap, and its upper bound; None
-    where it did not tell.
+    """`found`: what opened in it. `told`: the pages a month that the ledger expected by its bootstrap, and its upper bound of a
+    year; None where it did not tell.
     """
 
     found: tuple[Opened, ...]

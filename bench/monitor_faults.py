@@ -27,7 +27,7 @@ from headrace_monitor.core.charts import PAGING
 
 Floats = NDArray[np.float64]
 
-SEED, ONSETS = 20_131_001, 24
+SEED, ONSETS = 20_260_047, 24
 CLEAN_DAYS, WATCHED_DAYS, RAMP_DAYS, ROWS_DAYS, LOOKED_DAYS = (14, 28), 21, 75, 4, 4
 # A demand in minutes is read as within an hour; weather comes once an hour per station.
 SOURCES = {"departures": 3600.0, "landings": 3600.0, "weather": None}

@@ -25,7 +25,8 @@ _HEAD = f"""# The monitor on real weeks: false pages, and faults that were plant
 Made by `make bench ONLY=monitor`; do not edit by hand. The data is the flight year of the example: {WEEKS} whole weeks, each scored by
 a model that was fitted on other weeks ({FOLDS} folds of interleaved weeks), with the labels that were known at the hour at which each
 window of a day closed. The windows go through the monitor's own core. The constants of the monitor were chosen on January to March and
-on generated streams; what falls short below was not tuned away.
+on generated streams (`headrace.stats.e_detector` and `page_bootstrap` say which, on which seeds), and frozen at commit 47cdd225; the years
+and onsets below were drawn from new seeds after that. What falls short was not tuned away.
 
 ## False pages
 
@@ -88,7 +89,7 @@ def _quiet(quiet: Quiet) -> list[str]:
     most = ", ".join(f"{name} {value:.2f}" for name, value in columns[:COLUMNS_SHOWN])
     return [
         f"Findings a month that call nobody, without a fault. By charts: {charts}. By inputs, in other sound weeks with their "
-        f"storms: {inputs}; of the contracts most are about: {most or 'nothing'}.\n"
+        f"storms (the first two days of the record, when no feature has a value yet, left out): {inputs}; of the contracts most are about: {most or 'nothing'}.\n"
     ]
 
 

@@ -26,10 +26,10 @@ from headrace_flights.schedule import EPOCH_S
 from headrace_monitor.core import windows
 from headrace_monitor.core.budget import measured
 from headrace_monitor.core.chart_figures import Seen, seen_of
-from headrace_monitor.core.charts import after_figures
 from headrace_monitor.core.evaluation import WindowInputs, evaluate
 from headrace_monitor.core.facts import FindingFact
 from headrace_monitor.core.findings import Findings, findings_of, on_champion, on_window
+from headrace_monitor.core.further_change import after_figures
 from headrace_monitor.core.windows import Late
 
 Floats = NDArray[np.float64]

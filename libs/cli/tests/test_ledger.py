@@ -60,7 +60,7 @@ def test_the_ledger_says_what_was_stated_spent_and_left_by_theorem_and_by_bootst
         "at most 1 false page per 30d of event time",
         "1 in the newest 30d, 3 since 1970-01-01",
         "a false page after 30 days or more in the mean, over 6 sides of charts",
-        "0.012 false pages per 30d, at most 0.03 (95 %)",
+        "0.012 false pages per 30d, at most 0.03 in 95 % of stretches of twelve",
         "headrace finding show abc",
         "0.1 of the units, 4 trials since 1970-01-01",
         "1 of 4, 25.00% (0.60% to 80.60%); stated: at most 5.000%",

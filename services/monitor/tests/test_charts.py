@@ -290,7 +290,7 @@ def test_the_ledger_tells_what_was_spent_and_what_is_left() -> None:
     first = [fact for fact in charted.see(Seen(figures(charted.rng), {"": 900})) if isinstance(fact, BudgetReported)]
     assert [(fact.spent, fact.left, fact.total, fact.patience_s) for fact in first] == [(0, 1.0, 0, 30 * DAY)]
     assert first[0].measured is not None
-    assert 0.0 <= first[0].measured <= first[0].measured_high < 1.0
+    assert 0.0 <= first[0].measured <= first[0].measured_high < 2.0
     ledgers, opened = [first[0]], []
     for _ in range(2):
         facts = charted.see(Seen(figures(charted.rng, ranking=-9.0), {"": 900}))

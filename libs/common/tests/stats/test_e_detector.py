@@ -17,8 +17,6 @@ from headrace.stats.e_detector import (
     detectable,
     e_values,
     limit_of,
-    measured_pages,
-    own_e_values,
     p_values,
     reference_of,
     run_after,
@@ -123,25 +121,6 @@ def test_more_windows_detect_less():
     assert detectable(reference, 10.0, 180.0, 3) > detectable(reference, 100.0, 180.0, 3)
 
 
-def test_the_own_e_values_have_a_mean_of_at_most_one():
-    assert own_e_values(_reference(), 1).mean() <= 1.0
-    assert own_e_values(_reference(), -1).mean() <= 1.0
-
-
-def test_the_bootstrap_counts_pages_and_repeats_itself():
-    steady = [np.ones(60)]
-    assert measured_pages(steady, [1e9], 30.0, 7) == (0.0, 0.0)
-    always = measured_pages(steady, [0.5], 30.0, 7)
-    assert always is not None
-    assert always[0] == pytest.approx(30.0)
-    own = [own_e_values(_reference(), side) for side in (1, -1)]
-    assert measured_pages(own, [60.0, 60.0], 30.0, 7) == measured_pages(own, [60.0, 60.0], 30.0, 7)
-
-
-def test_too_few_windows_are_not_bootstrapped():
-    assert measured_pages([np.ones(13)], [10.0], 30.0, 7) is None
-
-
 def _dated(seed, by):
     """By how many windows a change is dated too late (below 0: too early), once it is found; None where an alarm comes before."""
     rng, change, limit = np.random.default_rng(seed), 5 + seed % 35, 270.0
@@ -171,3 +150,12 @@ def test_the_memory_of_a_run_is_bounded_and_begins_anew_where_nothing_speaks_for
         run = run_after(run, float(n), 1.1)
     assert (len(run), run[-1][0]) == (LONGEST_RUN, 199.0)
     assert run_after(((5.0, 0.1), (6.0, -0.2)), 7.0, 3.0) == ((7.0, math.log(3.0)),)
+
+
+def test_many_windows_are_standardised_as_one_by_one():
+    reference, rng = _reference(), np.random.default_rng(3)
+    values, rows = rng.normal(reference.mean, 0.1, 20), rng.integers(10, 200, 20).astype(float)
+    one_by_one = [reference.standardised(value, count) for value, count in zip(values, rows, strict=True)]
+    assert reference.standardised_all(values, rows) == pytest.approx(one_by_one)
+    same = reference_of(np.ones(20), np.zeros(20), np.ones(20))
+    assert same.standardised_all(np.array([1.0, 2.0]), np.ones(2)).tolist() == [0.0, 1e6]

@@ -85,5 +85,5 @@ def _share(count: int, trials: int, low: float, high: float, alpha: float) -> st
 def _measured(ledger: BudgetReported, period: str) -> str:
     if ledger.measured is None or ledger.measured_high is None:
         return "not yet: there are too few reference windows for a bootstrap"
-    high = f"at most {ledger.measured_high:.2g} (95 %)"
+    high = f"at most {ledger.measured_high:.2g} in 95 % of stretches of twelve"
     return f"{ledger.measured:.2g} false pages per {period}, {high}, by a block bootstrap of the reference windows"

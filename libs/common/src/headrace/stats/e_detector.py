@@ -13,7 +13,7 @@ The p-value becomes an e-value by a power calibrator, `POWER` p^(`POWER` - 1) (V
 is 1 while nothing has changed. The detector is M = (1 + M) E (Shin, Ramdas and Rinaldo 2022, eq. 12): M less the number
 of windows is then a supermartingale, so the mean number of windows to an alarm at M >= limit is at least `limit`,
 however the figures depend on each other as long as each p-value holds given the past. Figures of neighbouring windows
-share their weather, and then it does not hold exactly: `measured_pages` measures what is left.
+share their weather, and then it does not hold exactly: `page_bootstrap` measures what is left.
 
 `POWER` and `TAIL`, and that sides add up, were chosen on the flights of January to March (400 and 150 planted flips, 60
 years of weeks, seeds 777, 778 and 555) and on generated streams (seed 3): 30 % flips are found after 2.8 days and full ones
@@ -32,7 +32,6 @@ five windows. By the cumulative sum alone it is in 76 to 80 by 3 and more, since
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -55,8 +54,6 @@ LONGEST_RUN = 64
 _NULL_LOG = math.log(POWER) + 1 - POWER
 # Where no reference window differs from another, any difference is far.
 _NEAR, _FAR = 1e-12, 1e6
-# The bound of a bootstrap: one-sided 95 % of the normal distribution.
-_Z = 1.645
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,14 @@ class Reference:
         if spread <= _NEAR:
             return math.copysign(_FAR, apart) if abs(apart) > _NEAR else 0.0
         return apart / spread
+
+    def standardised_all(self, values: Floats, rows: Floats) -> Floats:
+        """As `standardised`, of many windows: `values`, `rows`, shape (n,)."""
+        apart = values - self.mean
+        variance = self.between + float((self.errors**2 * self.rows).mean()) / np.maximum(rows, 1.0)
+        spreads = np.sqrt(variance * (1 + 1 / len(self.values)))
+        far = np.copysign(_FAR, apart) * (np.abs(apart) > _NEAR)
+        return np.where(spreads > _NEAR, apart / np.maximum(spreads, _NEAR), far)
 
     def own(self) -> Floats:
         """Each reference window against all others, shape (r,)."""
@@ -198,37 +203,3 @@ def _least_z(own: tuple[float, ...], limit: float, windows: int) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if share_found(middle) >= 0.5 else (middle, high)
     return high
-
-
-def own_e_values(reference: Reference, side: int) -> Floats:
-    """The e-values of the reference windows themselves, each against the others, shape (r,). `side`: 1 up, -1 down."""
-    own = reference.own() * side
-    return e_values((own[None, :] >= own[:, None]).sum(axis=1) / (len(own) + 1))
-
-
-def measured_pages(
-    own: Sequence[ArrayLike], limits: Sequence[float], period_windows: float, block: int, years: int = 200
-) -> tuple[float, float] | None:
-    """False pages per period that the reference windows give in any order of whole blocks, and the upper bound (95 %).
-
-    A stationary bootstrap (Politis and Romano 1994) of all charts together: blocks of mean length `block` windows, a
-    synthetic stretch of 12 periods each, and the bound over stretches. `own`: per detector the e-values of the
-    reference windows in order, shape (r,). After an alarm all detectors begin anew. The seed is fixed, so that the same
-    windows give the same figure. None while there are fewer than two blocks.
-    """
-    table = np.array([np.asarray(values, dtype=np.float64) for values in own])
-    if table.size == 0 or table.shape[1] < 2 * block:
-        return None
-    rng, count, length = np.random.default_rng(0), table.shape[1], max(round(12 * period_windows), 1)
-    places, pages = rng.integers(count, size=years), np.zeros(years)
-    statistics, most = np.zeros((len(table), years)), np.asarray(limits, dtype=np.float64)[:, None]
-    for _ in range(length):
-        statistics = np.minimum((1 + statistics) * table[:, places], MOST)
-        alarms = (statistics >= most).any(axis=0)
-        pages += alarms
-        statistics[:, alarms] = 0.0
-        jumps = rng.random(years) < 1 / block
-        places = np.where(jumps, rng.integers(count, size=years), (places + 1) % count)
-    rate = pages * period_windows / length
-    # NB: the reference is one short stretch, so what the stretches share is not seen; the bound is that of the mean.
-    return float(rate.mean()), float(rate.mean() + _Z * rate.std(ddof=1) / math.sqrt(min(years, count / block)))

@@ -66,7 +66,7 @@ const entries = (ledger: BudgetReported, name: string): (readonly [string, JSX.E
   ["spent", <><span class="strong">{things(ledger.spent, "page")}</span> in the newest period{ledger.pages.length > 0 && <>: {ledger.pages.map((id, index) => <span key={id}>{index > 0 && ", "}<a href={`/deployments/${encodeURIComponent(name)}/findings/${id}`}>{id.slice(0, 8)}</a></span>)}</>}; {things(ledger.total, "page")} since <EventTime at_s={ledger.since_s} /></>],
   ["left", ledger.left > 0 ? limit(ledger.left) : <State mark="attention" word="nothing is left in this period" />],
   ["by theorem", `a false page after ${duration(ledger.patience_s)} on average, at least`],
-  ["by bootstrap", ledger.measured == null ? "not measured: there are too few reference windows" : `${figure(ledger.measured)} false pages in a period of usual windows, at most ${figure(ledger.measured_high)} (95 %)`],
+  ["by bootstrap", ledger.measured == null ? "not measured: there are too few reference windows" : `${figure(ledger.measured)} false pages in a period of usual windows, at most ${figure(ledger.measured_high)} in 95 % of stretches of twelve periods`],
   ["as of", <EventTime at_s={ledger.at_s} label />],
 ];
 

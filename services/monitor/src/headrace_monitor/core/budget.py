@@ -1,7 +1,7 @@
 """The ledger of a deployment's pages: what was stated, what was spent, what is left, and what the charts promise.
 
 By theorem the mean time between false pages is at least the patience that follows from the budget. How far that holds for this
-deployment's own windows, which depend on each other, a block bootstrap of its reference windows says. The ledger is reported when a
+deployment's own windows, which depend on each other, a block bootstrap of its reference windows says (`headrace.stats.page_bootstrap`). The ledger is reported when a
 page was spent, and else once per day of event time.
 """
 
@@ -11,8 +11,8 @@ from headrace.events.charts import ChartsDefinition, ChartsMemory
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import BudgetReported, FindingOpened
 from headrace.events.references import VersionReference
-from headrace.stats.charts import SIDES
-from headrace.stats.e_detector import measured_pages, own_e_values
+from headrace.stats.charts import RANKING, SIDES
+from headrace.stats.page_bootstrap import measured_pages
 from headrace_monitor.core.charts import (
     OVERALL_SIDES,
     PAGING,
@@ -46,15 +46,15 @@ def measured(
     windows = usual or memory.live
     if not windows or not (usual or len(memory.live) >= plan.windows):
         return memory
-    own, limits = [], []
+    found = []
     for chart in PAGING:
         # NB: without the season: a bootstrap that mixes the phases knows nothing of them.
-        found = reference_for(chart, replace(plan, season_s=None), usual, memory.live, windows[0].from_s)
-        if found is not None and len(found.values) == len(windows):
-            own += [own_e_values(found, side) for side in SIDES[chart]]
-            limits += [limit_for(chart, plan, window_s, memory, {})] * len(SIDES[chart])
+        reference = reference_for(chart, replace(plan, season_s=None), usual, memory.live, windows[0].from_s)
+        if reference is not None and len(reference.values) == len(windows):
+            found.append((reference, SIDES[chart]))
     block = max(min(round(_BLOCK_S / window_s), len(windows) // _BLOCK_SHARE), 1)
-    pages = measured_pages(own, limits, plan.period_s / window_s, block) if own else None
+    limit = limit_for(RANKING, plan, window_s, memory, {})
+    pages = measured_pages(found, limit, plan.period_s / window_s, block)
     return memory if pages is None else replace(memory, measured=pages[0], measured_high=pages[1])
 
 
