@@ -95,7 +95,7 @@ export interface BacktestReported {
   faults: (string)[];
 }
 
-/** The ledger of a deployment's pages. `stated`: false pages that the project allows per `period_s` of event time. `charts`: between how many the budget is divided. `patience_s`: the mean time to a false page that all charts keep together, by the theorem of e-detectors. `measured`: false pages per period that a block bootstrap of the reference windows gives, with the upper bound `measured_high` (95 %); None while there are too few. `spent`: pages in the newest period; `left`: what is left of it, never below 0; `total`: pages since `since_s`. `pages`: the findings of the newest period. */
+/** The ledger of a deployment's pages. `stated`: false pages that the project allows per `period_s` of event time. `charts`: between how many the budget is divided. `patience_s`: the mean time to a false page that all charts keep together, by the theorem of e-detectors. `measured`: false pages per period that are expected by a block bootstrap of the reference windows, and `measured_high`: what 95 % of stretches of twelve periods have at most; None while there are too few. `spent`: pages in the newest period; `left`: what is left of it, never below 0; `total`: pages since `since_s`. `pages`: the findings of the newest period. */
 export interface BudgetReported {
   deployment: string;
   stated: number;
