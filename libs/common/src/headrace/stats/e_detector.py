@@ -32,6 +32,7 @@ five windows. By the cumulative sum alone it is in 76 to 80 by 3 and more, since
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -49,9 +49,9 @@ def measured(
     found = []
     for chart in PAGING:
         # NB: without the season: a bootstrap that mixes the phases knows nothing of them.
-        reference = reference_for(chart, replace(plan, season_s=None), usual, memory.live, windows[0].from_s)
-        if reference is not None and len(reference.values) == len(windows):
-            found.append((reference, SIDES[chart]))
+        own = reference_for(chart, replace(plan, season_s=None), usual, memory.live, windows[0].from_s)
+        if own is not None and len(own.values) == len(windows):
+            found.append((own, SIDES[chart]))
     block = max(min(round(_BLOCK_S / window_s), len(windows) // _BLOCK_SHARE), 1)
     limit = limit_for(RANKING, plan, window_s, memory, {})
     pages = measured_pages(found, limit, plan.period_s / window_s, block)
