@@ -45,7 +45,7 @@ def backtest(
         list[str] | None,
         typer.Option(
             metavar="FAULT",
-            help="Plant a fault: flip=.3@2013-06-01..3d, null=COLUMN@..., scale=COLUMN:1.6@..., power=2@...",
+            help="Plant a fault: flip=.3@2013-06-01..3d, null=COLUMN@..., scale=COLUMN:1.6@..., power=2@..., silent=1@...",
         ),
     ] = None,
     training: Annotated[str, typer.Option(help="How long a training takes, in event time.")] = "1h",

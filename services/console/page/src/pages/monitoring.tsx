@@ -171,7 +171,7 @@ function Columns({ of, held, name }: Drawing & { held: Held<Monitoring> }): JSX.
   const columns = COLUMNS(name);
   return (
     <>
-      {to_s != null && <p class="soft">Window to <EventTime at_s={to_s} label />. What moved is small after a correction for many columns and for how alike rows of one block are; it makes a finding, and never a page.</p>}
+      {to_s != null && <p class="soft">Window to <EventTime at_s={to_s} label />. A column has moved when its p is small enough for so many columns, beside how far one day of the training rows lies from the others. That makes a finding, and never a page.</p>}
       <List caption="Columns that moved" columns={columns} rows={() => those(held, true)} compare={byDistance} noun="column" none={count_of ? `None of ${things(count_of, "column")} has moved.` : "No window has compared columns yet: it needs a version whose training rows were profiled."} />
       {usual > 0 && (
         <details class="behind" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
