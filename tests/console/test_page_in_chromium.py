@@ -71,7 +71,7 @@ async def test_a_finding_says_what_it_rests_on(scene: Scene, browser: Browser) -
         facts = page.locator("main .facts")
         await expect(facts.first).to_contain_text("warning")
         await expect(facts.nth(1)).to_contain_text(
-            "carrier MQ: .900 there, .400 in the rest. 300 requests, 20 % of all"
+            "carrier MQ: .900 there, .400 in the rest (loss in excess of the expected one). 300 requests, 20 % of all"
         )
         await expect(facts.nth(1)).to_contain_text("weather.temp null share .400 (usually .010)")
         await facts.nth(1).get_by_role("link", name="its record").click()
