@@ -21,20 +21,23 @@ from headrace.log.topics import Topics
 TOPICS = Topics.load()
 
 
-def example(kind: kinds.Type) -> Any:
-    """A builtin value of a type, with a member in every container and every field of every struct."""
+def example(kind: kinds.Type, within: tuple[type, ...] = ()) -> Any:
+    """A builtin value of a type, with a member in every container and every field of every struct. `within`: the structs around it;
+    what may be another one of them and need not be is None.
+    """
     match kind:
         case kinds.StructType(cls, fields, tag_field, tag):
-            made = {found.encode_name: example(found.type) for found in fields}
+            made = {found.encode_name: example(found.type, (*within, cls)) for found in fields}
             return made if tag_field is None else made | {tag_field: tag}
         case kinds.DictType(key, value):
-            return {example(key): example(value)}
+            return {example(key, within): example(value, within)}
         case kinds.ListType(item) | kinds.VarTupleType(item) | kinds.SetType(item) | kinds.FrozenSetType(item):
-            return [example(item)]
+            return [example(item, within)]
         case kinds.TupleType(items):
-            return [example(item) for item in items]
+            return [example(item, within) for item in items]
         case kinds.UnionType(types):
-            return example(next(found for found in types if not isinstance(found, kinds.NoneType)))
+            some = next(found for found in types if not isinstance(found, kinds.NoneType))
+            return None if isinstance(some, kinds.StructType) and some.cls in within else example(some, within)
         case kinds.EnumType(cls):
             return next(iter(cls)).value
         case kinds.LiteralType(values):
