@@ -164,3 +164,17 @@ def test_few_numbers_tell_their_mean_alone():
 def test_every_chart_has_its_harmful_sides():
     assert set(SIDES) == set(CHARTS)
     assert {chart_of(key) for key in figures_of("classes", CLASS_SCORES, CLASS_LABELS)} == set(CHARTS)
+
+
+@pytest.mark.parametrize("odd", [1e200, -1e308, 5e-324])
+def test_numbers_beyond_what_a_float_holds_leave_figures_out_and_the_others_whole(odd: float) -> None:
+    """A label of 1e200 has no square, and scores that differ by 5e-324 no slope."""
+    rng = np.random.default_rng(2)
+    labels = rng.normal(size=50)
+    labels[7] = odd
+    far = figures_of("number", labels / 2, labels)
+    near = figures_of("number", np.where(np.arange(50) == 7, odd, 0.0), rng.normal(size=50))
+    for found in (far, near):
+        assert np.isfinite([(figure.value, figure.error) for figure in found.values()]).all()
+    assert "base_rate" in near
+    assert "slope" not in near

@@ -66,3 +66,11 @@ def test_sketches_are_of_the_values_and_merge() -> None:
     assert len(one.sketches.of(1)) > len(profile_of(rows[:40], is_sketched=True).sketches.of(1))  # type: ignore[union-attr]
     assert one.held_bytes > profile_of(rows).held_bytes
     assert Profile(FRAME, is_sketched=True).sketches.of(1) == b""  # type: ignore[union-attr]
+
+
+def test_an_infinite_number_is_counted_in_the_last_bin_of_its_column() -> None:
+    rows = np.full((3, 4), np.inf, np.float32)
+    rows[2] = -np.inf
+    found = profile_of(rows)
+    assert [found.bins_of(place).tolist() for place in (1, 2, 3)] == [[1, 0, 0, 0, 2], [1, 2], [3]]
+    assert (found.nulls.tolist(), found.outside.tolist()) == ([0, 0, 0, 0], [0, 3, 3, 0])

@@ -17,7 +17,8 @@ intercepts (one per class), so that a hard week, which raises both, does not mov
 independent rows: DeLong's for AUC (DeLong et al. 1988), Bonett and Wright's (2000) for Spearman's, the information of
 the refits. Rows of one window share their weather, so a chart adds what its reference windows differ by.
 
-A figure that the rows do not tell is left out: ranking and refits need rows of both classes and scores that differ.
+A figure that the rows do not tell is left out: ranking and refits need rows of both classes and scores that differ. So is one
+that is beyond what a float holds (a label of 1e200): it would never leave a detector again.
 """
 
 import math
@@ -73,9 +74,11 @@ def figures_of(kind: str, scores: ArrayLike, labels: ArrayLike, span: float = 1.
     given, truth = given[known], truth[known]
     if not len(truth):
         return {}
-    if kind == NUMBER:
-        return _of_numbers(given / span, truth / span)
-    return _of_binary(given, truth) if kind == BINARY else _of_classes(given, truth.astype(np.int64))
+    if kind != NUMBER:
+        return _of_binary(given, truth) if kind == BINARY else _of_classes(given, truth.astype(np.int64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = _of_numbers(given / span, truth / span)
+    return {name: one for name, one in found.items() if math.isfinite(one.value) and math.isfinite(one.error)}
 
 
 # Two classes
@@ -258,12 +261,13 @@ def _of_numbers(scores: Floats, labels: Floats) -> Figures:
     apart = np.abs(residuals - np.median(residuals))
     if apart.mean() > 0:
         found[LEVEL] = ChartFigure(math.log(apart.mean()), _error(apart) / float(apart.mean()))
-    if np.ptp(scores) > 0 and np.ptp(labels) > 0:
+    centred = scores - scores.mean()
+    squares = float(centred @ centred)
+    if squares > 0 and np.ptp(labels) > 0:
         found[RANKING] = _spearman(scores, labels)
-        centred = scores - scores.mean()
-        slope = float(centred @ labels) / float(centred @ centred)
+        slope = float(centred @ labels) / squares
         left = labels - labels.mean() - slope * centred
-        error = math.sqrt(float((centred**2) @ (left**2))) / float(centred @ centred)
+        error = math.sqrt(float((centred**2) @ (left**2))) / squares
         found[SLOPE] = ChartFigure(slope, error)
     return found
 

@@ -50,7 +50,8 @@ class Frame:
         numbers = [n for n, column in enumerate(columns) if column.kind == "number"]
         self._numbers = np.array(numbers, np.int64)
         most = max((len(columns[n].edges) for n in numbers), default=0)
-        self._edges = np.full((len(numbers), most), np.inf, np.float32)
+        # NB: no value lies above NaN, infinity neither: it belongs to the last bin of its own column.
+        self._edges = np.full((len(numbers), most), np.nan, np.float32)
         for place, n in enumerate(numbers):
             self._edges[place, : len(columns[n].edges)] = columns[n].edges
         self._codes = {n: _bins_of_codes(column) for n, column in enumerate(columns) if column.kind != "number"}
