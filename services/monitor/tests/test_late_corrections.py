@@ -89,6 +89,22 @@ def test_corrections_of_corrections_are_counted_each_and_repeats_once() -> None:
     assert close(found, DAY, 2 * DAY) == ([0.0], 2)
 
 
+@pytest.mark.parametrize("is_asked_again", [False, True])
+def test_one_that_is_sent_again_counts_once(is_asked_again: bool) -> None:
+    """Before the next closing or after it, and whether its unit has a request that is still open or not."""
+    found = days()
+    assert close(found, 0.0, DAY + HOUR) == ([0.0], 0)
+    if is_asked_again:
+        found.add_decision(decision("u0", 2 * DAY + 2 * HOUR), 0, 9)
+    correct(found, "u0", DAY + 2 * HOUR, "fix")
+    correct(found, "u0", DAY + 2 * HOUR, "fix")
+    assert close(found, DAY, 2 * DAY) == ([0.0], 1)
+    correct(found, "u0", DAY + 2 * HOUR, "fix")
+    asked(found, "u3", 3 * DAY + HOUR)
+    close(found, 2 * DAY, 3 * DAY + HOUR)
+    assert found.late.corrections == 1
+
+
 def test_what_the_owner_before_has_decided_is_not_decided_again() -> None:
     """A restart reads corrections again; those that were known at the newest closing are counted already."""
     found = Deployments()

@@ -2,17 +2,18 @@
 
 A correction waits until a window closes at an instant at which it was known. If its outcome then belongs to a request of that window,
 or of one that is still open, it is used there. If not, it came too late: the window of what it corrects had closed before, or nobody
-knows what it corrects. So the count depends on instants, and neither on when records were read nor on how they were batched. What waits
+knows what it corrects. So the count depends on instants, and neither on when records were read nor on how they were batched; one that was sent again counts once. What waits
 lies wherever `Keep` puts it, and nothing of closed windows is kept.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
 from headrace.events.definition import LabelDefinition
-from headrace.features.outcomes import REPEATED, STRAY, UNKNOWN, Asked, KnownOutcome, Table, fates_of, packed, table_of
+from headrace.features.outcomes import STRAY, UNKNOWN, Asked, KnownOutcome, Table, fates_of, packed, table_of
 from headrace_monitor.core.held_rows import Among, HeldRows, InMemory, Keep
 from headrace_monitor.core.labels import Labels
 
@@ -49,9 +50,11 @@ class LateCorrections:
             label, Asked(*(np.ascontiguousarray(rows[name]) for name in ("unit", "at_s", "request"))), outcomes
         )
         is_late = (fates == STRAY) | (fates == UNKNOWN)
-        in_time = {row.tobytes() for row in outcomes[(outcomes["corrects"] != 0) & ~is_late]}
-        repeated = {row.tobytes() for row in outcomes[fates == REPEATED]}
-        self.count += sum(row not in in_time for row in {one.tobytes() for one in due} - repeated)
+        known = Counter(row.tobytes() for row in outcomes[outcomes["corrects"] != 0])
+        late = {row.tobytes() for row in outcomes[is_late]}
+        # NB: of one that was sent again unchanged the first counts, which an earlier closing may have looked at.
+        for row, count in Counter(one.tobytes() for one in due).items():
+            self.count += row not in known or (row in late and known[row] <= count)
         self._waiting = HeldRows(self._keep)
         self._waiting.add(waiting[~is_due].tobytes())
 
