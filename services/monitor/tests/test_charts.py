@@ -310,3 +310,24 @@ def test_the_ledger_of_short_windows_is_reported_once_a_day_and_with_each_page()
         step = found_by.on_window(state, replace(window(0, 0.5), charts=()), 1, hour * 3600.0)
         state, reports = step.state, reports + sum(isinstance(fact, BudgetReported) for fact in step.facts)
     assert reports == 3
+
+
+def test_windows_that_lack_a_figure_leave_its_chart_in_what_the_ledger_measures() -> None:
+    """A day of one class alone has no ranking: it is left out, and the other days tell of all charts."""
+    usual = reference()
+    first, *others = usual.windows
+    without = replace(first, charts={"base_rate": first.charts["base_rate"]})
+    found = [Charted(replace(usual, windows=windows)) for windows in ((without, *others), tuple(others))]
+    for charted in found:
+        charted.live(1)
+    lacking, shorter = (charted.state.charts for charted in found)
+    assert lacking.measured is not None
+    assert (lacking.measured, lacking.measured_high) == (shorter.measured, shorter.measured_high)
+
+
+def test_the_ledger_is_measured_by_live_windows_where_a_version_brings_too_few() -> None:
+    few, none = Charted(reference(3)), Charted(None)
+    for charted in (few, none):
+        charted.live(14)
+    assert few.state.charts.measured is not None
+    assert few.state.charts.measured == none.state.charts.measured

@@ -5,21 +5,26 @@ deployment's own windows, which depend on each other, a block bootstrap of its r
 page was spent, and else once per day of event time.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from headrace.events.charts import ChartsDefinition, ChartsMemory
 from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import BudgetReported, FindingOpened
-from headrace.events.references import VersionReference
+from headrace.events.references import ReferenceWindow, VersionReference
 from headrace.stats.charts import RANKING, SIDES
+from headrace.stats.e_detector import LEAST_REFERENCE, Reference
 from headrace.stats.page_bootstrap import measured_pages
 from headrace_monitor.core.charts import (
     OVERALL_SIDES,
     PAGING,
     limit_for,
     patience_windows,
-    reference_for,
+    reference_by,
     sides_of_segments,
+    windows_for,
 )
 
 PAGE = "page"
@@ -42,20 +47,30 @@ def measured(
     plan, window_s = deployment.charts, deployment.evaluation_window_s
     if plan is None or memory.measured is not None:
         return memory
-    usual = () if reference is None else reference.windows
-    windows = usual or memory.live
-    if not windows or not (usual or len(memory.live) >= plan.windows):
+    found = _references(plan, () if reference is None else reference.windows, memory.live)
+    if not found:
         return memory
-    found = []
-    for chart in PAGING:
-        # NB: without the season: a bootstrap that mixes the phases knows nothing of them.
-        own = reference_for(chart, replace(plan, season_s=None), usual, memory.live, windows[0].from_s)
-        if own is not None and len(own.values) == len(windows):
-            found.append((own, SIDES[chart]))
-    block = max(min(round(_BLOCK_S / window_s), len(windows) // _BLOCK_SHARE), 1)
+    count = len(found[0][0].values)
+    block = max(min(round(_BLOCK_S / window_s), count // _BLOCK_SHARE), 1)
     limit = limit_for(RANKING, plan, window_s, memory, {})
     pages = measured_pages(found, limit, plan.period_s / window_s, block)
     return memory if pages is None else replace(memory, measured=pages[0], measured_high=pages[1])
+
+
+def _references(
+    plan: ChartsDefinition, usual: Sequence[ReferenceWindow], live: Sequence[ReferenceWindow]
+) -> list[tuple[Reference, Sequence[int]]]:
+    """The reference of each paging chart that has one, all of the same windows, and its sides."""
+    # NB: without the season: a bootstrap that mixes the phases knows nothing of them.
+    compared = {chart: windows_for(chart, plan, usual, live) for chart in PAGING}
+    followed = {chart: windows for chart, windows in compared.items() if len(windows) >= LEAST_REFERENCE}
+    # NB: a window that lacks a figure is left out of all charts: what they show together counts.
+    starts = Counter(window.from_s for windows in followed.values() for window in windows)
+    found = [
+        (reference_by(chart, [window for window in windows if starts[window.from_s] == len(followed)]), SIDES[chart])
+        for chart, windows in followed.items()
+    ]
+    return [(own, sides) for own, sides in found if own is not None]
 
 
 def reported(

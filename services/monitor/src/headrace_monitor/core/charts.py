@@ -183,15 +183,26 @@ def reference_for(
 
     `usual`: those that the version brought; `live`: the first closed ones.
     """
-    brought = [window for window in usual if key in window.charts]
-    if len(brought) < LEAST_REFERENCE:
-        if len(live) < plan.windows:
-            return None
-        brought = [window for window in live if key in window.charts]
+    brought = windows_for(key, plan, usual, live)
     if plan.season_s is not None:
         brought = _of_phase(brought, plan.season_s, from_s)
-    figures = [window.charts[key] for window in brought]
-    rows = [_rows_of(window, key) for window in brought]
+    return reference_by(key, brought)
+
+
+def windows_for(
+    key: str, plan: ChartsDefinition, usual: Sequence[ReferenceWindow], live: Sequence[ReferenceWindow]
+) -> list[ReferenceWindow]:
+    """All windows that a figure may be compared with; [] while there are too few. The arguments are those of `reference_for`."""
+    brought = [window for window in usual if key in window.charts]
+    if len(brought) >= LEAST_REFERENCE:
+        return brought
+    return [window for window in live if key in window.charts] if len(live) >= plan.windows else []
+
+
+def reference_by(key: str, windows: Sequence[ReferenceWindow]) -> Reference | None:
+    """The reference of a figure by these windows, which have it; None where they are too few."""
+    figures = [window.charts[key] for window in windows]
+    rows = [_rows_of(window, key) for window in windows]
     return reference_of([found.value for found in figures], [found.error for found in figures], rows)
 
 
