@@ -94,7 +94,8 @@ class ChartsMemory(msgspec.Struct, frozen=True):
 
     `statistics`: M of the e-detectors, by chart, `@segment` and side (`level+`, `ranking@carrier=AA-`). `runs`: per
     side the newest windows in a row that speak for a change, as start and logarithm of the e-value. `live`: the first closed windows, where these are the reference.
-    `segments`: `column=value`, the most frequent ones. `backs`: of the sides that crossed in an open episode the windows
+    `segments`: `column=value`, the most frequent ones; `columns`: what they are of, as declared, None where that is not known.
+    `backs`: of the sides that crossed in an open episode the windows
     in a row in which they were as usual. `measured`, `measured_high`: see `BudgetReported`. `pages`: the findings of the
     newest period that paged, and when; `page_count`: all of them since `since_s`. `reported_s`: when the ledger was last
     reported. `standing`: the charts of the windows of a finding that stands, None where none does; of these alone `points`: the
@@ -115,3 +116,4 @@ class ChartsMemory(msgspec.Struct, frozen=True):
     reported_s: float | None = None
     standing: "ChartsMemory | None" = None
     points: tuple[ChartPoint, ...] = ()
+    columns: tuple[str, ...] | None = None

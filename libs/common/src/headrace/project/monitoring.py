@@ -13,8 +13,8 @@ class Charts:
     rate moves with every hard week, so its findings call nobody.
 
     - `pages`: how many false pages all charts together may raise, such as `"1 per month"` or `"2 per year"`.
-    - `segments`: inputs or derived columns whose most frequent values (at most 20 of each) have charts of their own.
-      They share half of the budget.
+    - `segments`: inputs or derived columns whose most frequent values (at most 20 of each, and in all about 60 with 14
+      `windows`, fewer with more) have charts of their own. They share half of the budget.
     - `season`: a window shorter than it is compared with reference windows of the same phase, `"7d"` for the same hour
       of the week.
     - `windows`: how many of the first closed windows are the reference of a version that brings none.

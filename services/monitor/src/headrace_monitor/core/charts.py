@@ -10,7 +10,8 @@ of their own, and their findings call nobody.
 | finding                  | opens                                          | is resolved                                               |
 |--------------------------|------------------------------------------------|-----------------------------------------------------------|
 | `drift`, about the chart | the sides of all charts cross their limit      | each side that crossed lay within 1.5 standard deviations |
-|                          |                                                | of its reference for three windows in a row               |
+|                          |                                                | of its reference, or had no chart, for three windows in a |
+|                          |                                                | row; or the project declares no charts any more           |
 | `drift` of `base_rate`   | those of base rates cross; severity `info`     | the same                                                  |
 
 Other sides that cross meanwhile join the finding; what changes again while it stands, `further_change` finds. After it all detectors
@@ -46,6 +47,7 @@ from headrace.stats.e_detector import (
 from headrace_monitor.core.chart_figures import SEGMENT_CHARTS, Seen
 
 KIND, DETECTOR = "drift", "charts"
+GONE = "the deployment declares no charts any more"
 # A side is as usual within so many standard deviations; the finding is over after so many such windows in a row.
 BACK_Z, BACK_WINDOWS = 1.5, 3
 # What could be found is told for so many windows.
@@ -83,12 +85,21 @@ class Crossing:
         return pages_by(self.name)
 
 
-def restarted(memory: ChartsMemory, version: int) -> ChartsMemory:
+def restarted(memory: ChartsMemory, version: int | None) -> ChartsMemory:
     """The memory for a new champion: the ledger goes on, and so does an open episode; everything else begins anew."""
     backs = dict.fromkeys(memory.backs, 0)
     return ChartsMemory(
-        version, backs=backs, pages=memory.pages, page_count=memory.page_count, since_s=memory.since_s, reported_s=memory.reported_s
+        version, backs=backs, pages=memory.pages, page_count=memory.page_count, since_s=memory.since_s,
+        reported_s=memory.reported_s, columns=memory.columns,
     )  # fmt: skip
+
+
+def of_plan(memory: ChartsMemory, plan: ChartsDefinition | None) -> ChartsMemory:
+    """The memory for charts as they are declared now. With other columns of segments all charts begin anew, as for a new champion."""
+    if plan is None or memory.columns == plan.segments:
+        return memory
+    begun = memory if memory.columns is None else restarted(memory, memory.version)
+    return replace(begun, columns=plan.segments)
 
 
 def resolved(memory: ChartsMemory, names: Sequence[str]) -> ChartsMemory:
@@ -289,11 +300,19 @@ def with_backs(memory: ChartsMemory, points: Sequence[ChartPoint], crossed: Sequ
     by_key = {Crossing(point, 1, 0.0, 0.0).key: point for point in points}
     for name in backs:
         point = by_key.get(name[:-1])
-        if point is not None and point.expected is not None and point.spread:
+        if point is None and not _is_followed(memory, name):
+            backs[name] += 1
+        elif point is not None and point.expected is not None and point.spread:
             side = 1 if name.endswith("+") else -1
             is_back = side * (point.value - point.expected) / point.spread <= BACK_Z
             backs[name] = backs[name] + 1 if is_back else 0
     return replace(memory, backs={**dict.fromkeys((found.name for found in crossed), 0), **backs})
+
+
+def _is_followed(memory: ChartsMemory, name: str) -> bool:
+    """Whether a side has charts: those of segments that are not among the chosen ones have none."""
+    segment = name[:-1].partition("@")[2]
+    return not segment or segment in memory.segments
 
 
 def pages_by(name: str) -> bool:

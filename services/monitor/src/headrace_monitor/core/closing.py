@@ -79,8 +79,8 @@ def _charted(findings: Findings, inputs: WindowInputs, window: WindowClosed) -> 
     deployment = inputs.deployment
     if deployment.label is None or window.verdict != PASS:
         return findings, window
-    parts = segments_of(deployment, inputs.rows, inputs.sample, inputs.columns)
-    seen = seen_of(deployment.label, inputs.scored, findings.champion, parts, findings.charts.segments)
+    parts = segments_of(deployment, inputs.rows, inputs.sample, inputs.columns, findings.charts.segments)
+    seen = seen_of(deployment.label, inputs.scored, findings.champion, parts)
     memory, points = after_figures(findings.charts, deployment, inputs.reference, window.from_s, seen)
     memory = measured(memory, deployment, inputs.reference)
     return replace(findings, charts=memory), structs.replace(window, charts=points)

@@ -286,6 +286,15 @@ def figure_of(window: WindowClosed, quality: VersionQuality, name: str) -> Figur
     return None if value is None else Figure(window.from_s, value, rows=quality.rows)
 
 
+def quality_of(window: WindowClosed, champion: int | None, *, is_passed_over: bool) -> VersionQuality | None:
+    """How the champion did on its own rows: those that it answered, or those that it scored in shadow because it is passed over.
+
+    Other versions may answer beside it, in a canary or an A/B test: then these are fewer rows, as `rows` says.
+    """
+    own = {quality.role: quality for quality in window.qualities if quality.version == champion}
+    return own.get("champion") or (own.get("shadow") if is_passed_over else None)
+
+
 def words_of(quality: VersionQuality, name: str) -> str:
     """A figure in words. `name`: "" for the loss."""
     return quality.loss_name if name in ("", "log_loss", "squared_error") else name.replace("_", " ")

@@ -201,7 +201,12 @@ def _on_labels(findings: Findings, window: WindowClosed, served: int | None) -> 
 
 def _on_charts(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
     """Charts that crossed their limit, that are back, and that have changed again."""
-    if findings.deployment.charts is None or not window.charts:
+    if findings.deployment.charts is None:
+        step = Step(findings)
+        for pages in (True, False):
+            step = _then(step, _resolve, charts.key_of_open(findings.open, pages=pages), charts.GONE, findings.clock_s)
+        return step
+    if not window.charts:
         return Step(findings)
     crossed = charts.crossings_of(findings.charts, window.charts)
     again = changed_again(findings.charts, window.charts)
@@ -236,7 +241,8 @@ def _on_ledger(findings: Findings, window: WindowClosed, served: int | None) -> 
 
 def _on_losses(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
     """A rise of the champion's loss."""
-    quality = _champion_quality(findings, window)
+    is_passed_over = worse_than_prior.key_of(findings.champion) in findings.open
+    quality = drift.quality_of(window, findings.champion, is_passed_over=is_passed_over)
     if quality is None or window.verdict != PASS:
         return Step(findings)
     plans = findings.deployment.monitoring
@@ -262,16 +268,6 @@ def _fed(
     """A detector after a window; it stays as it is where the window does not have its figure."""
     figure = drift.figure_of(window, quality, plan.figure)
     return Step(detector) if figure is None else detector.on_figure(figure)
-
-
-def _champion_quality(findings: Findings, window: WindowClosed) -> VersionQuality | None:
-    """How the champion did on its own rows: those that it answered, or those that it scored in shadow because it is passed over.
-
-    Other versions may answer beside it, in a canary or an A/B test: then these are fewer rows, as `rows` says.
-    """
-    own = {quality.role: quality for quality in window.qualities if quality.version == findings.champion}
-    is_passed_over = worse_than_prior.key_of(findings.champion) in findings.open
-    return own.get("champion") or (own.get("shadow") if is_passed_over else None)
 
 
 def _on_priors(findings: Findings, window: WindowClosed, served: int | None) -> FindingStep:
@@ -326,9 +322,9 @@ def _open(findings: Findings, found: FindingOpened) -> FindingStep:
     return Step(replace(findings, open={**findings.open, key: found}, requests=requests), (found,))
 
 
-def _resolve(findings: Findings, key: str, reason: str, at_s: float) -> FindingStep:
-    found = findings.open.get(key)
-    if found is None:
+def _resolve(findings: Findings, key: str | None, reason: str, at_s: float) -> FindingStep:
+    found = None if key is None else findings.open.get(key)
+    if key is None or found is None:
         return Step(findings)
     resolved = FindingResolved(found.finding, found.deployment, found.kind, reason, at_s, found.about, found.version)
     left = {other: kept for other, kept in findings.open.items() if other != key}
@@ -372,7 +368,8 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
     """The findings of a deployment behind its memory; those of one that was never monitored when `memory` is None."""
     plans = deployment.monitoring
     if memory is None:
-        return Findings(deployment, tuple(map(drift.detector_of, plans)), RetrainRequests(deployment))
+        begun = Findings(deployment, tuple(map(drift.detector_of, plans)), RetrainRequests(deployment))
+        return replace(begun, charts=charts.of_plan(begun.charts, deployment.charts))
     sources = {profile.source for profile in memory.profiles}
     restored = [
         drift.restored(plan, memory.champion, drift.numbers_of(memory.detector, n)) for n, plan in enumerate(plans)
@@ -392,7 +389,7 @@ def findings_of(deployment: DeploymentDefinition, memory: MonitorState | None) -
         memory.record,
         memory.usual,
         estimates.restored(memory.estimation),
-        memory.charts or ChartsMemory(memory.champion),
+        charts.of_plan(memory.charts or ChartsMemory(memory.champion), deployment.charts),
         memory.efficacy,
         memory.audit,
     )

@@ -8,6 +8,7 @@ another one opens, which asks for a retrain of its own.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace as replaced
 
 from msgspec.structs import replace
 
@@ -31,8 +32,11 @@ def after_figures(
     """As `charts.after_figures`, for the charts of a finding that stands too."""
     memory, points = charts.after_figures(memory, deployment, reference, from_s, seen)
     if memory.standing is not None:
-        standing, own = charts.after_figures(memory.standing, deployment, None, from_s, seen)
-        memory = replace(memory, standing=replace(standing, points=own))
+        paging = {key: figure for key, figure in seen.figures.items() if charts.pages_by(key)}
+        standing, own = charts.after_figures(memory.standing, deployment, None, from_s, replaced(seen, figures=paging))
+        # NB: a record holds all of this: of the sides of the finding nobody asks any more when their change was.
+        runs = {name: run[-1:] if charts.pages_by(name) else run for name, run in memory.runs.items()}
+        memory = replace(memory, runs=runs, standing=replace(standing, points=own))
     return memory, points
 
 
