@@ -1,10 +1,14 @@
 """Live profiles: per open window and version, counted in batches, the same after a restart, and bounded."""
 
+import msgspec
 import numpy as np
 import pytest
 from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, REFERENCE, Inputs, decisions, registered
 
-from headrace.events.inference import FellBack, Score
+from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.registry import ColumnPin, Signature
+from headrace.log.port import MAX_VALUE_BYTES
+from headrace.stats.references import MOST_COLUMNS, described
 from headrace_monitor.core.input_drift import finding_of
 from headrace_monitor.core.live_inputs import MOST_INTERVALS, LiveInputs
 from headrace_monitor.core.references import KEPT_VERSIONS, References
@@ -77,6 +81,27 @@ def test_rows_count_for_the_version_that_answered() -> None:
     inputs.take(found)
     seen = inputs.watch.columns_of(0.0)
     assert [(column.version, column.rows) for column in seen[::5]] == [(1, AN_HOUR - 21), (2, 20)]
+
+
+def test_a_window_of_many_wide_versions_fits_into_a_record() -> None:
+    """Two hundred columns of six versions: two have sketches, and the one with fewest rows is left out."""
+    rng = np.random.default_rng(8)
+    at_s = np.sort(rng.uniform(-9 * DAY, 0.0, 400))
+    pins = tuple(ColumnPin(f"of_a_view.feature_{n}") for n in range(MOST_COLUMNS))
+    usual = described(pins, rng.normal(size=(400, MOST_COLUMNS)).astype(np.float32), at_s, DAY)
+    inputs = Inputs()
+    for version in range(1, 7):
+        about = registered(version, usual)
+        inputs.references.add(msgspec.structs.replace(about, signature=Signature(pins, "s")))
+        for n in range(300 + version):
+            row = rng.normal(size=MOST_COLUMNS).astype(np.float32).tobytes()
+            answer = Served(Score(version, "m", 0.5))
+            inputs.take([DecisionMade(f"r{n}", "d", f"u{n}", n * 60.0, answer, 0, row, "s")])
+    found = inputs.watch.columns_of(0.0)
+    assert list(dict.fromkeys(column.version for column in found)) == [2, 3, 4, 5, 6]
+    assert {column.version for column in found if column.sketch and column.distinct_sketch} == {5, 6}
+    assert all(column.distinct is not None and column.ks is not None for column in found)
+    assert len(msgspec.msgpack.encode(found)) < 0.8 * MAX_VALUE_BYTES
 
 
 def test_rows_of_another_width_are_not_compared() -> None:

@@ -66,6 +66,11 @@ def seen(profile: Profile, frame: VersionFrame) -> tuple[ColumnSeen, ...]:
     return _marked(found)
 
 
+def without_sketches(columns: Sequence[ColumnSeen]) -> tuple[ColumnSeen, ...]:
+    """The columns with all that is said of them, less what would merge with other windows."""
+    return tuple(msgspec.structs.replace(column, sketch=b"", distinct_sketch=b"") for column in columns)
+
+
 def _marked(columns: Sequence[ColumnSeen]) -> tuple[ColumnSeen, ...]:
     """With what has moved, once all columns are known."""
     if not columns:

@@ -14,6 +14,7 @@ from headrace.events.charts import ColumnSeen
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import FindingEvidence, FindingOpened
 from headrace.log.envelope import derived_id
+from headrace.stats.references import MOST_COLUMNS
 from headrace_monitor.core import input_drift
 from headrace_monitor.core.facts import FindingOver
 from headrace_monitor.core.input_contracts import Breach, judge
@@ -28,6 +29,8 @@ STEP_S = 600.0
 LIVE_S = 300.0
 # Once nothing more is read, partitions are quiet after a while, and the clock goes on: so long it is looked at again.
 SETTLES_S = 10.0
+# A window tells of so many columns, five versions of the widest; sketches, 1.4 KB each, are those of two.
+_MOST_COLUMNS, _MOST_SKETCHED = 5 * (MOST_COLUMNS + 1), 2 * (MOST_COLUMNS + 1)
 _LASTS = 2
 _CLEAN = 3
 
@@ -90,16 +93,20 @@ class InputWatch:
         return is_idle and now_s - self._read_s <= SETTLES_S and bool(self._ended(highest_s))
 
     def columns_of(self, window_s: float) -> tuple[ColumnSeen, ...]:
-        """The columns of an open window, of each version that answered."""
+        """The columns of an open window, of each version that answered. Sketches are those of the versions with most rows, and of
+        many versions the others are left out: all of it is one record.
+        """
         self.live.fold()
         found = self.live.windows.get(window_s, {})
-        frames = {version: self._references.of(self._deployment, version) for version in sorted(found)}
-        return tuple(
-            column
-            for version, frame in frames.items()
-            if frame is not None
-            for column in input_drift.seen(found[version], frame)
-        )
+        by_version: dict[int, tuple[ColumnSeen, ...]] = {}
+        count = 0
+        for version in sorted(found, key=lambda one: (-found[one].rows, one)):
+            frame = self._references.of(self._deployment, version)
+            columns = () if frame is None else input_drift.seen(found[version], frame)
+            count += len(columns)
+            if count <= _MOST_COLUMNS:
+                by_version[version] = columns if count <= _MOST_SKETCHED else input_drift.without_sketches(columns)
+        return tuple(column for version in sorted(by_version) for column in by_version[version])
 
     def look(
         self,
