@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
-from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, REFERENCE, Inputs, decisions, refused, registered
+from services.monitor.tests.inputs_scene import (
+    AN_HOUR,
+    DAY,
+    HOUR,
+    PINS,
+    REFERENCE,
+    Inputs,
+    decisions,
+    refused,
+    registered,
+)
+
+from headrace.events.inference import Score, Served
+from headrace.events.references import VersionReference
 
 Change = Callable[[NDArray[np.float32]], None]
 
@@ -120,6 +133,39 @@ def test_an_hour_that_often_has_no_values_does_not_end_a_fault() -> None:
     assert (len(inputs.opened), inputs.over) == (1, [])
     inputs.play(DAY + 5 * HOUR, DAY + 8 * HOUR)
     assert inputs.over == ["contract:inputs.carrier.mean"]
+
+
+def test_a_size_stays_wrong_over_days_without_requests() -> None:
+    """The first hours after them are no day, and tell nothing of sizes."""
+    inputs = Inputs()
+    inputs.play(0.0, 2 * DAY)
+    inputs.play(2 * DAY, 4 * DAY, kilometres)
+    key = "contract:inputs.miles"
+    inputs.play(6 * DAY, 8 * DAY, kilometres)
+    assert ([found.detector for found in inputs.opened].count("size"), inputs.over.count(key)) == (1, 0)
+    inputs.play(8 * DAY, 10 * DAY)
+    assert (inputs.over.count(key), key in inputs.open) == (1, False)
+
+
+@pytest.mark.parametrize("found", [None, replace(REFERENCE, columns=REFERENCE.columns[:3])])
+def test_a_fault_is_over_when_the_version_that_answers_has_the_column_no_more(found: VersionReference | None) -> None:
+    """Another champion brings no reference, or one without the column."""
+    inputs = Inputs()
+    inputs.play(0.0, DAY)
+    inputs.play(DAY, DAY + 2 * HOUR, nulls)
+    assert inputs.found() == [("contract", "inputs.carrier.mean", "null")]
+    about = registered(2, found)
+    pins = PINS[: len(found.columns)] if found is not None else PINS
+    inputs.references.add(replace(about, signature=replace(about.signature, columns=pins)))
+    for hour in range(2, 6):
+        from_s = DAY + hour * HOUR
+        answer = Served(Score(2, "m", 0.5))
+        rows = [replace(one, answer=answer, row=one.row[: 4 * len(pins)]) for one in decisions(from_s, from_s + HOUR)]
+        inputs.take(rows)
+        inputs.look(from_s + HOUR)
+    assert inputs.over == ["contract:inputs.carrier.mean"]
+    (over,) = inputs.ended
+    assert (over.reason, over.at_s) == ("in no row that is compared for 3 intervals", DAY + 5 * HOUR)
 
 
 def test_a_calm_fortnight_is_calm() -> None:

@@ -64,10 +64,13 @@ class Breach:
 
 @dataclass(frozen=True)
 class Judged:
-    """What an interval shows. `breaches`: by column. `clean`: the columns of which enough rows came, and that are within their limits."""
+    """What an interval shows. `breaches`: by column. `clean`: the columns of which enough rows came, and that are within their limits.
+    `gone`: those with a finding that no row has any more.
+    """
 
     breaches: Mapping[str, Breach]
     clean: frozenset[str]
+    gone: frozenset[str] = frozenset()
 
 
 def judge(
@@ -105,7 +108,29 @@ def judge(
             found.setdefault(breach.column, breach)
         clean |= _clean_columns(history, rows, frame)
     left = {name: breach for name, breach in found.items() if name not in unjudged}
-    return Judged(left, frozenset(clean - found.keys()))
+    gone = _without_rows(newest, frame, lasting) - found.keys()
+    clean -= found.keys() | _untold_sizes(history, frame, lasting)
+    return Judged(left, frozenset(clean - gone), frozenset(gone))
+
+
+def _without_rows(newest: Interval, frame: VersionFrame | None, lasting: Mapping[str, str]) -> set[str]:
+    """Columns whose finding is about rows, where the version that answers has none of them, or nothing is known of its rows."""
+    if frame is None and newest.unknown < LEAST_ROWS:
+        return set()
+    known = set() if frame is None else {column.name for column in frame.frame.columns}
+    return {name for name, fault in lasting.items() if fault not in _OF_REQUESTS and name not in known}
+
+
+def _untold_sizes(history: Sequence[Interval], frame: VersionFrame | None, lasting: Mapping[str, str]) -> set[str]:
+    """Columns whose finding is about their size, which a part of a day does not show to be right again, nor do few values."""
+    names = {name for name, fault in lasting.items() if fault == "size"}
+    if frame is None or not names:
+        return set()
+    rows = [one for one in (interval.profiles.get(frame.version) for interval in history) if one is not None]
+    values = sum((one.rows - one.nulls for one in rows), np.zeros(len(frame.frame.columns), np.int64))
+    is_day = _is_day(history[0].from_s, history[-1].from_s)
+    columns = zip(frame.frame.columns, values.tolist(), strict=True)
+    return {one.name for one, count in columns if one.name in names and not (is_day and count >= _LEAST_SIZES)}
 
 
 _OF_REQUESTS = {

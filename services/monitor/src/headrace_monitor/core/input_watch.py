@@ -185,13 +185,14 @@ class InputWatch:
                 self._open(breach, interval, end_s, known, found, frame)
         for column in [column for column in self._lasting if column not in judged.breaches]:
             del self._lasting[column]
-        for column in judged.clean:
+        for column in judged.clean | judged.gone:
             key = f"{KIND}:{PREFIX}{column}"
             if key not in known:
                 continue
             self._clean[column] += 1
             if is_live and self._clean[column] >= _CLEAN:
-                found.changes.append(FindingOver(key, f"within its contract for {_CLEAN} intervals", end_s))
+                how = "in no row that is compared" if column in judged.gone else "within its contract"
+                found.changes.append(FindingOver(key, f"{how} for {_CLEAN} intervals", end_s))
                 known.discard(key)
                 del self._clean[column]
 

@@ -45,7 +45,7 @@ class Offence:
 class Interval:
     """The requests of an hour. `profiles`: of the rows, by answering version. `invalid`: refused requests by field. `stale`: decisions by
     feature whose source is silent; `missing`: by feature without a value, whose row holds a default. `offences`: by column and what is
-    wrong with it (`null`, `outside`, `invalid`, `stale`, `missing`).
+    wrong with it (`null`, `outside`, `invalid`, `stale`, `missing`). `unknown`: rows of versions that bring no reference.
     """
 
     from_s: float
@@ -56,6 +56,7 @@ class Interval:
     stale: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
     offences: dict[tuple[str, str], Offence] = field(default_factory=dict)
+    unknown: int = 0
 
     def note(self, column: str, fault: str, decision: DecisionMade, place: str) -> None:
         """A decision shows a fault of a column."""
@@ -137,6 +138,9 @@ class LiveInputs:
             by_version.setdefault(row[2], []).append(row)
         for version, rows in by_version.items():
             frame = self._references.of(self.deployment, version)
+            for row in rows if frame is None else ():
+                if (interval := self._interval(row[1])) is not None:
+                    interval.unknown += 1
             # NB: rows of another width are of another signature than the version's own (a fallback that sees the inputs only).
             fitting = [] if frame is None else [row for row in rows if len(row[3]) == 4 * frame.width]
             if frame is not None and fitting:
