@@ -6,7 +6,7 @@ from libs.backtest.tests.scene import BEGIN_S, DAY, stream
 
 from headrace.errors import Misconfigured
 from headrace.log.envelope import format_instant
-from headrace_backtest.plants import parse, planted
+from headrace_backtest.plants import instant_of, parse, planted, refuse_outside
 
 DAY_3 = format_instant(BEGIN_S + 3 * DAY)
 WITHIN = slice(3 * 20, 5 * 20)
@@ -71,3 +71,16 @@ def test_what_is_no_fault_is_refused_in_a_sentence(text: str, sentence: str) -> 
 def test_a_column_that_is_not_there_is_named() -> None:
     with pytest.raises(Misconfigured, match="no column is called 'c': rows have a, b"):
         changed("null=c")
+
+
+@pytest.mark.parametrize(
+    "text", ["flip=.3@2015-04-21", "flip=.3@2013-05-01", "flip=.3@2013-03-01..3d", "power=2@2013-03-30..2d"]
+)
+def test_a_fault_outside_what_is_replayed_is_refused(text: str) -> None:
+    span = instant_of("2013-04-01"), instant_of("2013-05-01")
+    inside = ["flip=.3@2013-03-01", "flip=.3@2013-03-30..3d", "flip=.3@2013-04-30T23:00..1h"]
+    refuse_outside([parse(one) for one in inside], *span)
+    with pytest.raises(
+        Misconfigured, match="lies outside what is replayed, 2013-04-01T00:00:00Z to 2013-05-01T00:00:00Z"
+    ):
+        refuse_outside([parse(text)], *span)

@@ -21,7 +21,7 @@ import numpy as np
 from headrace.durations import seconds
 from headrace.errors import Misconfigured
 from headrace.instants import instant_s
-from headrace.log.envelope import derived_id
+from headrace.log.envelope import derived_id, format_instant
 from headrace.stats.losses import CLASSES, NUMBER
 from headrace_backtest.history import Bools, History
 
@@ -75,6 +75,16 @@ def instant_of(text: str) -> float:
         return instant_s(datetime.fromisoformat(text))
     except ValueError:
         raise Misconfigured(f"a day is written 2013-06-01, an instant 2013-06-01T12:00:00Z, got {text!r:.80}") from None
+
+
+def refuse_outside(plants: Sequence[Plant], from_s: float, to_s: float) -> None:
+    """Raise `Misconfigured` for a fault that touches nothing of the stretch [from_s, to_s) that is replayed."""
+    for plant in plants:
+        if plant.from_s >= to_s or plant.to_s <= from_s:
+            raise Misconfigured(
+                f"{plant.text!r:.100} lies outside what is replayed, {format_instant(from_s)} to {format_instant(to_s)}:"
+                " nothing would be planted"
+            )
 
 
 def planted(history: History, plants: Sequence[Plant]) -> History:

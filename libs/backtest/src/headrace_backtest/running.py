@@ -22,7 +22,7 @@ from headrace_backtest.calendars import composite, grid_of
 from headrace_backtest.history import Floats, History
 from headrace_backtest.judging import judge
 from headrace_backtest.order import Order
-from headrace_backtest.plants import parse, planted
+from headrace_backtest.plants import parse, planted, refuse_outside
 from headrace_backtest.policies import Policy, policies_of
 from headrace_backtest.reading import Source, read
 from headrace_backtest.replaying import Loop, Played, ready_after_s
@@ -66,6 +66,7 @@ async def back_test(place: Place, order: Order, progress: Progress) -> dict[str,
     source = Source(place.log, place.codec, place.topics, project, deployment, order.from_s, to_s, place.now_s)
     found = await read(source, lambda share: progress(_READING * share, "reading the log"))
     to_s = min(to_s, float(found.history.at_s[-1]) + 1.0)
+    refuse_outside(plants, order.from_s, to_s)
     trainer = Trainer(planted(found.history, plants), deployment, build)
     start, notes = start_of(trainer, found.start, order.from_s)
     return await _tried(order, trainer, start, policies, to_s, (*found.notes, *notes), progress)
