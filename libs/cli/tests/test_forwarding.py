@@ -10,9 +10,9 @@ from headrace.hosting.alerts import WATCHDOG, WATCHDOG_MISSED_S, Alarm, fire, re
 from headrace.hosting.settings import SECRETS, Settings
 from headrace_cli.forwarding.bodies import SLACK_LINES, to_alertmanager, to_slack, to_webhook
 from headrace_cli.forwarding.desks import BELIEVED_S, MOST_AT_ONCE, RESEND_S, Heartbeat, News, Seen, State
-from headrace_cli.forwarding.receivers import receivers_of
+from headrace_cli.forwarding.receivers import receivers_of, required_receivers
 from headrace_cli.forwarding.silencing import body_of, changes
-from headrace_cli.main import app
+from headrace_cli.main import app, run
 
 HOOK = "https://hooks.example/T0/SECRET"
 
@@ -191,3 +191,12 @@ def test_secrets_are_not_shown_and_without_a_receiver_there_is_nothing_to_forwar
     assert "HEADRACE_ALERT_SLACK_URL" in shown.output
     assert "SECRET" not in shown.output
     assert set(SECRETS) < set(Settings.__struct_fields__)
+
+
+def test_without_a_receiver_forwarding_ends_with_the_names_of_the_settings(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        Misconfigured, match="no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL, .*headrace.toml"
+    ):
+        required_receivers(Settings())
+    assert run(["alert", "forward"]) == 2
+    assert capfd.readouterr().err.startswith("headrace: no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL")

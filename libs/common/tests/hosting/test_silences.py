@@ -35,7 +35,7 @@ def with_end(ident: str, ends_s: float, **matchers: str) -> SilenceSet:
         ({"starts_s": math.nan}, "ends_s", "begins before it ends"),
         ({"ends_s": math.inf}, "ends_s", "begins before it ends"),
         ({"starts_s": -1.0}, "ends_s", "begins before it ends"),
-        ({"ends_s": NOW_S + 90 * DAY_S + 1}, "ends_s", "within 90 days, got 90.0"),
+        ({"ends_s": NOW_S + 90 * DAY_S + 1}, "ends_s", "within 90 days, got 90.0 days"),
     ],
 )
 def test_a_silence_that_cannot_be_meant_is_refused_for_its_field(changes: dict, field: str, reason: str) -> None:

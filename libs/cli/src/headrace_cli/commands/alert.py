@@ -1,5 +1,6 @@
 """`headrace alert list|silence|unsilence|silences|forward`."""
 
+import logging
 import os
 import secrets
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from headrace.errors import Misconfigured
 from headrace.events.alerts import AlertChanged, SilenceEnded, SilenceSet
 from headrace.hosting import silences as rules
 from headrace.hosting.alerts import is_watchdog
+from headrace.hosting.settings import Settings
 from headrace.log.codec import Message
 from headrace_cli.evidence.registry import me
 from headrace_cli.installation.local import environ_here
@@ -153,8 +155,12 @@ def forward() -> None:
     """Send alerts to the receivers that are set (Alertmanager, webhooks, Slack), until it is ended. `headrace up` does it by itself."""
     # NB: only here, since it opens a connection pool and the other commands start faster without it.
     from headrace_cli.forwarding.app import main
+    from headrace_cli.forwarding.receivers import required_receivers
 
     os.environ.update(environ_here())
+    required_receivers(Settings.load())
+    for logger in ("headrace", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.NOTSET)  # it is a service: its lines are what it says
     raise typer.Exit(main())
 
 

@@ -2,25 +2,20 @@
 
 from collections.abc import Sequence
 
-from headrace.errors import Misconfigured
 from headrace.hosting.runtime import Runnable
 from headrace.hosting.silences import taken
 from headrace.log.codec import Message
 from headrace.log.views import View
 from headrace.project import service
 from headrace_cli.forwarding.forwarder import Forwarder, Source
-from headrace_cli.forwarding.receivers import receivers_of
+from headrace_cli.forwarding.receivers import required_receivers
 
 NAME = "forwarder"
 
 
 async def build(context: service.Context) -> Sequence[Runnable]:
     """The parts of the process. Raises `Misconfigured` where no receiver is set."""
-    receivers = receivers_of(context.settings)
-    if not receivers:
-        raise Misconfigured(
-            "no receiver of alerts is set: set alertmanager_url, alert_webhook_url, alert_slack_url or alert_watchdog_url"
-        )
+    receivers = required_receivers(context.settings)
     silences: dict = {}
 
     def take(message: Message) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from headrace.errors import Misconfigured
 from headrace.hosting.settings import Settings
 
 Kind = Literal["alertmanager", "webhook", "slack", "watchdog"]
@@ -40,4 +41,15 @@ def receivers_of(settings: Settings) -> list[Receiver]:
         found.append(Receiver("slack", "slack", settings.alert_slack_url))
     if settings.alert_watchdog_url:
         found.append(Receiver("watchdog", "watchdog", settings.alert_watchdog_url))
+    return found
+
+
+def required_receivers(settings: Settings) -> list[Receiver]:
+    """The receivers that are set. Raises `Misconfigured` where there is none, with the settings' names."""
+    found = receivers_of(settings)
+    if not found:
+        raise Misconfigured(
+            "no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL, HEADRACE_ALERT_WEBHOOK_URL,"
+            " HEADRACE_ALERT_SLACK_URL or HEADRACE_ALERT_WATCHDOG_URL, or the same in headrace.toml (docs/guides/alerts.md)"
+        )
     return found

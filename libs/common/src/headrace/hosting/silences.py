@@ -46,7 +46,7 @@ def _untimed(event: SilenceSet, append_s: float) -> tuple[str, str] | None:
         return f"a silence begins before it ends, got {event.starts_s!r} and {event.ends_s!r}", "ends_s"
     if event.ends_s > append_s + LONGEST_S:
         days = (event.ends_s - append_s) / 86_400
-        return f"a silence ends within {LONGEST_S / 86_400:.0f} days, got {days:,.1f}", "ends_s"
+        return f"a silence ends within {LONGEST_S / 86_400:.0f} days, got {days:,.1f} days", "ends_s"
     return None
 
 
