@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from headrace.clock import SystemClock
@@ -18,7 +19,7 @@ from headrace.log.codec import Codec, out
 from headrace.log.envelope import Envelope
 from headrace.log.memory import MemoryLog
 from headrace.log.topics import Topics
-from headrace.project import Binary, Deployment, Number, Project
+from headrace.project import Binary, Deployment, Multiclass, Number, Project
 from headrace.project.applied import Projects
 from headrace.project.compile import compile_project
 from headrace_cli.evidence import windows_shown
@@ -134,6 +135,19 @@ def test_a_screen_has_windows_slices_charts_and_what_moved(monkeypatch: pytest.M
     assert "base rate 1 .25 ± .01 - 0 - -" in lines
     assert "labels come 2 h 10 min after their request in the median" in lines
     assert "1 of 2 inputs and scores moved away from the training rows: x (psi .4)" in lines
+
+
+def test_a_chart_of_a_class_has_the_name_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = tuple(ChartPoint(f"base_rate.{place}", 1, 0.25, 0.01, 60) for place in range(3))
+    closed = structs.replace(CLOSED, charts=shares)
+    text = printed(Watched("d", DAY, (closed,), (), 1, 0, ("cat", "dog", "elk")), monkeypatch)
+    assert [name in text for name in ("base rate of cat ", "base rate of dog ", "base rate of elk ")] == [True] * 3
+
+
+async def test_windows_bring_the_names_of_classes() -> None:
+    label = Multiclass("kind", classes=("cat", "dog", "elk"), horizon="1h")
+    session = await session_of(Deployment("d", "u", [Number("x")], label=label))
+    assert (await read_windows(session, "d", 7)).classes == ("cat", "dog", "elk")
 
 
 def test_the_columns_of_the_newest_window_that_compared_any_are_a_screen_of_their_own(

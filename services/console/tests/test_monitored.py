@@ -7,7 +7,7 @@ from headrace.events.backtests import BacktestPolicy, BacktestReported
 from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.efficacy import EfficacyReported
 from headrace.events.monitor import BudgetReported, FindingEvidence, Segment, WindowEstimated
-from headrace.project import Deployment
+from headrace.project import Deployment, Multiclass, Number
 from headrace_console.core.monitored import KEPT, MOST_CHARTS
 
 
@@ -37,6 +37,13 @@ def test_charts_of_all_requests_come_first_in_their_order_and_of_two_versions_th
     (window,) = found["windows"].values()
     assert window["charts"]["ranking"]["version"] == 1
     assert (window["charts"]["level"]["statistic"], window["charts"]["level"]["limit"]) == (1.0, 100.0)
+
+
+def test_the_names_of_classes_come_with_the_charts_that_count_them() -> None:
+    label = Multiclass("kind", classes=("cat", "dog", "elk"), horizon="1h")
+    known = Known(Deployment("d", "u", [Number("x")], label=label)).window(charts=(chart("base_rate.1"),))
+    found = known.document("monitoring/d")
+    assert (found["charts"], found["classes"]) == (("base_rate.1",), ("cat", "dog", "elk"))
 
 
 def test_of_many_segments_those_nearest_to_their_limit_are_kept() -> None:

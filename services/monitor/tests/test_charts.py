@@ -15,7 +15,7 @@ from headrace.events.references import ChartFigure, ReferenceWindow, VersionRefe
 from headrace_monitor.core import findings as found_by
 from headrace_monitor.core.budget import measured
 from headrace_monitor.core.chart_figures import Seen
-from headrace_monitor.core.charts import OVERALL_SIDES, reference_for
+from headrace_monitor.core.charts import OVERALL_SIDES, Crossing, reference_for, summary_of
 from headrace_monitor.core.finding_alarms import is_grouped
 from headrace_monitor.core.findings import Findings, findings_of, memory_of
 from headrace_monitor.core.further_change import after_figures
@@ -102,6 +102,16 @@ def test_a_fall_of_the_ranking_pages_within_two_windows_and_names_the_chart() ->
     assert opened.back_at is not None
     assert opened.measured is not None
     assert opened.measured < opened.back_at < 0.75
+
+
+def test_a_finding_about_the_share_of_a_class_names_the_class() -> None:
+    point = ChartPoint("base_rate.1", 3, 0.4, 0.01, 900, expected=0.2, spread=0.02)
+    said = summary_of(Crossing(point, 1, 2.0, DAY), ("cat", "dog", "elk"))
+    assert (
+        said
+        == "the base rate of the labels for dog has risen from 0.200 to 0.400 on the last closed window (900 rows), since 1970-01-02T00:00:00Z"
+    )
+    assert "of the labels for 1 has" in summary_of(Crossing(point, 1, 2.0, DAY))
 
 
 def test_a_rise_of_the_ranking_is_no_harm() -> None:

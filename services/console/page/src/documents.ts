@@ -378,7 +378,7 @@ export interface MonitoredWindow {
   estimates: Record<string, EstimateSeen>;
 }
 
-/** What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`. `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares. `audit_share`: of the units that are the A/A arm, 0 for none. */
+/** What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`. `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares. `audit_share`: of the units that are the A/A arm, 0 for none. `classes`: the names of the label's classes, which charts name by their place. */
 export interface Monitoring {
   charts: (string)[];
   metrics: (string)[];
@@ -393,6 +393,7 @@ export interface Monitoring {
   left_out: number;
   backtest: BacktestReported | null;
   audit_share: number;
+  classes: (string)[];
 }
 
 /** A column that moved together with a finding. `statistic`: `psi`, `null_share` or `unknown_share`; `before`: usually. */

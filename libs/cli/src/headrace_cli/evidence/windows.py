@@ -47,7 +47,7 @@ class OpenWindow(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """The windows of a deployment, oldest first. `closed_count`, `open_count`: how many there are in all."""
+    """The windows of a deployment, oldest first. `closed_count`, `open_count`: how many there are in all. `classes`: of its label."""
 
     deployment: str
     window_s: float
@@ -55,6 +55,7 @@ class Watched(msgspec.Struct, frozen=True):
     open: tuple[OpenWindow, ...]
     closed_count: int
     open_count: int
+    classes: tuple[str, ...] = ()
 
 
 async def read_windows(session: Session, deployment: str, last: int) -> Watched:
@@ -74,6 +75,7 @@ async def read_windows(session: Session, deployment: str, last: int) -> Watched:
         tuple(open_[max(len(open_) - last, 0) :]),
         len(closed),
         len(open_),
+        () if declared.label is None else declared.label.classes,
     )
 
 

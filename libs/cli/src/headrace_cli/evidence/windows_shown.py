@@ -1,7 +1,7 @@
 """The evaluation windows of a deployment for the terminal: a table of windows, and what the newest closed one shows in detail."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -10,6 +10,7 @@ from headrace.events.charts import ChartPoint, ColumnSeen, Estimated
 from headrace.events.monitor import VersionQuality, WindowClosed
 from headrace.evidence.steps import number
 from headrace.project.applicable.wording import duration
+from headrace.stats.charts import chart_of, class_of
 from headrace_cli.evidence.history import lasted, stamp
 from headrace_cli.evidence.windows import OpenWindow, Watched, shares
 from headrace_cli.terminal.render import console, harmless, show
@@ -65,7 +66,11 @@ def show_windows(found: Watched) -> None:
         return
     newest = found.closed[-1]
     _table(list(slice_rows(newest)), SLICE_COLUMNS, "slices of the newest closed window")
-    _table([chart_row(point) for point in newest.charts], CHART_COLUMNS, "charts of the newest closed window")
+    _table(
+        [chart_row(point, found.classes) for point in newest.charts],
+        CHART_COLUMNS,
+        "charts of the newest closed window",
+    )
     for line in notes(newest):
         console.print(Text(harmless(line), "dim"), soft_wrap=True)
 
@@ -182,9 +187,10 @@ def slice_rows(window: WindowClosed) -> Iterator[dict[str, Any]]:
             yield {"slice": at, "version": _who(quality), "rows": count, "figures": _figures(values)}
 
 
-def chart_row(point: ChartPoint) -> dict[str, Any]:
-    """A point of a chart as a line: the figure beside what is usual, the test, and what cannot be seen."""
-    name = f"{point.chart.replace('_', ' ')}{f' of {point.segment}' if point.segment else ''}"
+def chart_row(point: ChartPoint, classes: Sequence[str] = ()) -> dict[str, Any]:
+    """A point of a chart as a line: the figure beside what is usual, the test, and what cannot be seen. `classes`: the label's."""
+    of = class_of(point.chart, classes) or point.segment
+    name = f"{chart_of(point.chart).replace('_', ' ')}{f' of {of}' if of else ''}"
     usual = "-" if point.expected is None else f"{number(point.expected)} ± {number(point.spread or 0.0)}"
     can = "-" if point.detectable is None else f"{number(point.detectable)} within {point.within_windows} windows"
     return {

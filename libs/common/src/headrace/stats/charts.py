@@ -22,7 +22,7 @@ that is beyond what a float holds (a label of 1e200): it would never leave a det
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,6 +57,16 @@ def chart_of(key: str) -> str:
     ('base_rate', 'ranking')
     """
     return key.partition("@")[0].partition(".")[0]
+
+
+def class_of(key: str, classes: Sequence[str]) -> str:
+    """The class whose share a base rate is, by its name, or its place where it has none; "" for other charts.
+
+    >>> class_of("base_rate.1", ("cat", "dog", "elk")), class_of("base_rate.1", ()), class_of("ranking@weight=1.5", ("cat",))
+    ('dog', '1', '')
+    """
+    _, _, place = key.partition("@")[0].partition(".")
+    return classes[int(place)] if place.isdigit() and int(place) < len(classes) else place
 
 
 def figures_of(kind: str, scores: ArrayLike, labels: ArrayLike, span: float = 1.0) -> Figures:

@@ -116,12 +116,13 @@ const factor = (power: number | null | undefined): string => (power == null ? fi
 function Seen({ of, range, chart, isFirst = false, isLast = false }: { of: ReadonlySignal<Monitoring>; range: ReadonlySignal<Range>; chart: string; isFirst?: boolean; isLast?: boolean }): JSX.Element {
   const seen = usePicture(of, range, (all, within) => figureLines(all, chart, within));
   const statistic = usePicture(of, range, (all, within) => statisticLine(all, chart, within), AT_LIMIT);
+  const title = named(chart, useComputed(() => of.value.classes).value);
   const hasDetector = useComputed(() => statistic.value.lines[0]?.values.some((value) => value != null) ?? false).value;
   return (
     <>
-      <Chart {...COMMON} title={named(chart)} picture={seen} write={figure} isFirst={isFirst} isLast={isLast && !hasDetector} />
+      <Chart {...COMMON} title={title} picture={seen} write={figure} isFirst={isFirst} isLast={isLast && !hasDetector} />
       <Blind of={of} chart={chart} />
-      {hasDetector && <Chart {...COMMON} title={`detector of ${named(chart)}`} picture={statistic} write={factor} isLast={isLast} />}
+      {hasDetector && <Chart {...COMMON} title={`detector of ${title}`} picture={statistic} write={factor} isLast={isLast} />}
     </>
   );
 }

@@ -41,5 +41,7 @@ test("the newest point is that of the newest window which has the chart", () => 
   assert.equal(newest(of, "level"), undefined);
   assert.equal(named("base_rate@carrier=UA"), "base rate where carrier=UA");
   assert.equal(named("base_rate.2"), "base rate of class 2");
+  assert.equal(named("base_rate.2", ["cat", "dog", "elk"]), "base rate of elk");
+  assert.equal(named("ranking@weight=1.5", ["cat"]), "ranking where weight=1.5");
   assert.match(meaning("base_rate.2@carrier=UA"), /calls nobody/);
 });

@@ -64,10 +64,12 @@ export function held(of: Monitoring, metric: string): { inside: number; all: num
 export const newest = (of: Monitoring, chart: string): NonNullable<Monitoring["windows"][string]>["charts"][string] | undefined =>
   instants(of.windows).map((at) => of.windows[at]?.charts[chart]).findLast((one) => one != null);
 
-/** A chart in words: `ranking`, `level where carrier=UA`, `base rate of class 2`. */
-export const named = (chart: string): string => {
-  const [name = "", segment] = chart.split(/@(.*)/s);
-  return name.replace("_", " ").replace(".", " of class ") + (segment ? ` where ${segment}` : "");
+/** A chart in words: `ranking`, `level where carrier=UA`, `base rate of cat`, or `base rate of class 2` where no name is known. */
+export const named = (chart: string, classes: readonly string[] = []): string => {
+  const [key = "", segment] = chart.split(/@(.*)/s);
+  const [name = "", place] = key.split(".");
+  const of = place === undefined ? "" : ` of ${classes[Number(place)] ?? `class ${place}`}`;
+  return name.replace("_", " ") + of + (segment ? ` where ${segment}` : "");
 };
 
 const MEANINGS: Record<string, string> = {

@@ -35,6 +35,7 @@ def document(world: World, name: str) -> Monitoring | None:
         max(len(charts) - CHARTS_SHOWN, 0),
         held.backtest,
         0.0 if definition is None else definition.audit_share,
+        () if definition is None or definition.label is None else definition.label.classes,
     )
 
 

@@ -31,7 +31,7 @@ from headrace.events.definition import DeploymentDefinition
 from headrace.events.monitor import FindingEvidence, FindingOpened, FindingResolved, WindowClosed
 from headrace.events.references import ChartFigure, ReferenceWindow, VersionReference
 from headrace.log.envelope import derived_id, format_instant
-from headrace.stats.charts import BASE_RATE, CALIBRATION, CHARTS, LEVEL, SIDES, chart_of
+from headrace.stats.charts import BASE_RATE, CALIBRATION, CHARTS, LEVEL, SIDES, chart_of, class_of
 from headrace.stats.e_detector import (
     LEAST_REFERENCE,
     Reference,
@@ -363,15 +363,17 @@ _WORDS = {
 }  # fmt: skip
 
 
-def finding_of(window: WindowClosed, crossed: Sequence[Crossing], at_s: float) -> FindingOpened:
-    """The finding that opens: about the first of these sides, the others in its evidence. `at_s`: event time."""
+def finding_of(
+    window: WindowClosed, crossed: Sequence[Crossing], at_s: float, classes: Sequence[str] = ()
+) -> FindingOpened:
+    """The finding that opens: about the first of these sides, the others in its evidence. `at_s`: event time; `classes`: of the label."""
     first, *others = crossed
     point = first.point
     return FindingOpened(
         finding=derived_id(window.deployment, DETECTOR, first.key, window.from_s, point.version)[:16],
         deployment=window.deployment,
         kind=KIND,
-        summary=summary_of(first),
+        summary=summary_of(first, classes),
         at_s=at_s,
         version=point.version,
         detector=DETECTOR,
@@ -387,11 +389,12 @@ def finding_of(window: WindowClosed, crossed: Sequence[Crossing], at_s: float) -
     )
 
 
-def summary_of(found: Crossing) -> str:
-    """What a finding says."""
+def summary_of(found: Crossing, classes: Sequence[str] = ()) -> str:
+    """What a finding says. `classes`: the names of the label's classes."""
     point, chart = found.point, chart_of(found.point.chart)
     of = "" if chart == BASE_RATE else f" version {point.version}"
-    where = f" for {point.segment}" if point.segment else ""
+    part = class_of(point.chart, classes) or point.segment
+    where = f" for {part}" if part else ""
     moved = "risen" if found.side > 0 else "fallen"
     how = f"from {point.expected:.3f} to {point.value:.3f} on the last closed window ({point.rows:,} rows)"
     return f"{_WORDS[chart]}{of}{where} has {moved} {how}, since {format_instant(found.began_s)}"

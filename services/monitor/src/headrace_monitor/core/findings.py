@@ -229,7 +229,9 @@ def _on_charts(findings: Findings, window: WindowClosed, served: int | None) -> 
 
 def _open_by_charts(findings: Findings, window: WindowClosed, crossed: Sequence[charts.Crossing]) -> FindingStep:
     """A finding of these sides; what stood before it does not stand any more."""
-    step = _open(findings, opened := charts.finding_of(window, crossed, findings.clock_s))
+    label = findings.deployment.label
+    classes = () if label is None else label.classes
+    step = _open(findings, opened := charts.finding_of(window, crossed, findings.clock_s, classes))
     return Step(replace(step.state, charts=begun(with_page(step.state.charts, opened))), step.facts)
 
 

@@ -64,7 +64,7 @@ class Monitoring(msgspec.Struct, frozen=True):
     """What the monitor sees of a deployment. `windows`: by their end, event time (digits). `charts`, `metrics`: those that
     any window has, in the order in which they are shown. `columns`: of the newest window that compared any, `columns_to_s`.
     `left_out`: charts of segments beyond those that are shown. `declared`: the detectors that the project declares.
-    `audit_share`: of the units that are the A/A arm, 0 for none.
+    `audit_share`: of the units that are the A/A arm, 0 for none. `classes`: the names of the label's classes, which charts name by their place.
     """
 
     charts: tuple[str, ...] = ()
@@ -80,3 +80,4 @@ class Monitoring(msgspec.Struct, frozen=True):
     left_out: int = 0
     backtest: BacktestReported | None = None
     audit_share: float = 0.0
+    classes: tuple[str, ...] = ()
