@@ -29,7 +29,7 @@ async def newest_ledger(session: Session, deployment: str) -> tuple[BudgetReport
     declared = session.projects.declared(deployment)[1]
     if declared.charts is None:
         raise Misconfigured(f"{deployment} has no budget of pages: add monitoring=[Charts()] to its deployment")
-    raise Misconfigured(f"no evaluation window of {deployment} has closed yet: the ledger comes with the first one")
+    raise Misconfigured(f"no evaluation window of {deployment} has closed since its project declares Charts(): the ledger comes with the next one")
 
 
 def _newest(found: list[_Reported]) -> _Reported | None:
