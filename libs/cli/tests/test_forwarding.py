@@ -194,9 +194,7 @@ def test_secrets_are_not_shown_and_without_a_receiver_there_is_nothing_to_forwar
 
 
 def test_without_a_receiver_forwarding_ends_with_the_names_of_the_settings(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(
-        Misconfigured, match="no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL, .*headrace.toml"
-    ):
+    with pytest.raises(Misconfigured, match="no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL,"):
         required_receivers(Settings())
     assert run(["alert", "forward"]) == 2
     assert capfd.readouterr().err.startswith("headrace: no receiver of alerts is set: set HEADRACE_ALERTMANAGER_URL")

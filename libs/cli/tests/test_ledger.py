@@ -48,7 +48,7 @@ def test_the_newest_ledger_of_the_deployment_is_shown() -> None:
 def test_without_charts_the_way_out_is_named() -> None:
     with pytest.raises(Misconfigured, match=r"monitoring=\[Charts\(\)\]"):
         newest(Held())
-    with pytest.raises(Misconfigured, match="the ledger comes with the first one"):
+    with pytest.raises(Misconfigured, match="the ledger comes with the next one"):
         newest(Held(charts=object()))
 
 
@@ -63,7 +63,7 @@ def test_the_ledger_says_what_was_stated_spent_and_left_by_theorem_and_by_bootst
         "0.012 false pages per 30d, at most 0.03 in 95 % of stretches of twelve",
         "headrace finding show abc",
         "0.1 of the units, 4 trials since 1970-01-01",
-        "1 of 4, 25.00% (0.60% to 80.60%); stated: at most 5.000%",
-        "0 of 4, 0.00% (0.00% to 60.20%); stated: at most 1.500%",
+        "1 of 4, 25 % (0.6 % to 80.6 %); stated: at most 5 %",
+        "0 of 4, 0 % (0 % to 60.2 %); stated: at most 1.5 %",
     ):
         assert part in text

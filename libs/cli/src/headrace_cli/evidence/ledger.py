@@ -29,7 +29,9 @@ async def newest_ledger(session: Session, deployment: str) -> tuple[BudgetReport
     declared = session.projects.declared(deployment)[1]
     if declared.charts is None:
         raise Misconfigured(f"{deployment} has no budget of pages: add monitoring=[Charts()] to its deployment")
-    raise Misconfigured(f"no evaluation window of {deployment} has closed since its project declares Charts(): the ledger comes with the next one")
+    raise Misconfigured(
+        f"no evaluation window of {deployment} has closed since its project declares Charts(): the ledger comes with the next one"
+    )
 
 
 def _newest(found: list[_Reported]) -> _Reported | None:
@@ -79,7 +81,8 @@ def _audit(audit: AuditReported) -> Iterator[tuple[str, str]]:
 
 
 def _share(count: int, trials: int, low: float, high: float, alpha: float) -> str:
-    return f"{count} of {trials}, {count / trials:.2%} ({low:.2%} to {high:.2%}); stated: at most {alpha:.3%}"
+    found, least, most, stated = (f"{100 * share:.3g} %" for share in (count / trials, low, high, alpha))
+    return f"{count} of {trials}, {found} ({least} to {most}); stated: at most {stated}"
 
 
 def _measured(ledger: BudgetReported, period: str) -> str:
