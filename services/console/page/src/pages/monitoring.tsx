@@ -49,7 +49,7 @@ function Parts({ name, held }: { name: string; held: Held<Monitoring> }): JSX.El
   );
 }
 
-const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, efficacy: null, audit: null, marks: {}, declared: [], left_out: 0, backtest: null, audit_share: 0 };
+const NOTHING: Monitoring = { charts: [], metrics: [], windows: {}, columns: {}, columns_to_s: null, ledger: null, efficacy: null, audit: null, marks: {}, declared: [], left_out: 0, backtest: null, audit_share: 0, classes: [] };
 
 // The ledger
 

@@ -6,7 +6,7 @@ import { estimateLines, figureLines, held, meaning, named, newest, statisticLine
 const seen = (value: number, statistic: number, more: Partial<ChartSeen> = {}): ChartSeen => ({ version: 1, value, error: 0.01, rows: 90, expected: 0.7, spread: 0.02, statistic, limit: 1000, detectable: null, within_windows: null, ...more });
 const estimate = (value: number, realised: number | null): EstimateSeen => ({ version: 1, value, low: value - 0.1, high: value + 0.1, method: "cbpe", realised });
 const of: Monitoring = {
-  charts: ["ranking"], metrics: ["log_loss"], columns: {}, columns_to_s: null, ledger: null, efficacy: null, audit: null, marks: {}, declared: [], left_out: 0, backtest: null, audit_share: 0,
+  charts: ["ranking"], metrics: ["log_loss"], columns: {}, columns_to_s: null, ledger: null, efficacy: null, audit: null, marks: {}, declared: [], left_out: 0, backtest: null, audit_share: 0, classes: [],
   windows: {
     "200": { charts: { ranking: seen(0.6, 1000) }, estimates: { log_loss: estimate(0.5, 0.9) } },
     "100": { charts: { ranking: seen(0.7, 10) }, estimates: { log_loss: estimate(0.4, 0.45) } },
