@@ -3,9 +3,10 @@
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from services.monitor.tests.inputs_scene import AN_HOUR, DAY, HOUR, REFERENCE, Inputs, decisions, registered
 
-from headrace.events.inference import DecisionMade, FellBack, Score, Served
+from headrace.events.inference import DecisionMade, FellBack, Refused, Score, Served
 from headrace.events.registry import ColumnPin, Signature
 from headrace.log.port import MAX_VALUE_BYTES
 from headrace.stats.references import MOST_COLUMNS, described
@@ -123,6 +124,36 @@ def test_inputs_that_moved_make_one_finding_until_two_windows_are_quiet() -> Non
     assert inputs.over == []
     inputs.play(3 * DAY, 4 * DAY)
     assert inputs.over == ["inputs:hour"]
+
+
+def by_version(decision: DecisionMade, version: int) -> DecisionMade:
+    assert isinstance(decision.answer, Served)
+    return replace(decision, answer=Served(replace(decision.answer.score, version=version)))
+
+
+@pytest.mark.parametrize(("hour", "answered", "is_judged"), [(1, 2, True), (6, 2, False), (18, 1, False)])
+def test_a_version_that_answered_for_a_part_of_a_window_is_not_compared_with_whole_days(
+    hour: int, answered: int, is_judged: bool
+) -> None:
+    """Version 2 takes over at that hour of a day whose hours have moved: whichever of both answered most is judged, or none."""
+    inputs = Inputs()
+    inputs.references.add(registered(2, REFERENCE))
+    found = decisions(0.0, DAY, in_utc)
+    version = [1 if one.at_s < hour * HOUR else 2 for one in found]
+    inputs.take([by_version(one, n) for one, n in zip(found, version, strict=True)])
+    assert max(set(version), key=version.count) == answered
+    columns = inputs.watch.columns_of(0.0)
+    assert {(one.version, one.is_moved) for one in columns if one.column == "hour"} == {(1, False), (2, is_judged)}
+    inputs.look(DAY)
+    assert inputs.found() == ([("inputs", "hour", "psi")] if is_judged else [])
+
+
+def test_a_version_that_answered_after_an_outage_is_not_compared_with_whole_days() -> None:
+    inputs = Inputs()
+    found = decisions(0.0, DAY, in_utc)
+    inputs.take([replace(one, answer=Refused("overload")) if one.at_s < 9 * HOUR else one for one in found])
+    inputs.look(DAY)
+    assert inputs.found() == []
 
 
 def longer_flights(matrix: np.ndarray) -> None:

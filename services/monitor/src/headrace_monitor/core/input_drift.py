@@ -5,6 +5,8 @@ many rows there are, and how far one block of training rows lies from the others
 alone would find something in every window: on the flights of January to March days lie .1 away from the training rows in
 their streaming features and in the weather on all days, though nothing is wrong.
 
+A window in which the version answered for a part of the time only is not judged: its hours are not those of whole days.
+
 A finding is about the columns that began to move in a window; columns that move later have a finding of their own. It is over
 after two windows in a row in which none of its columns has moved.
 """
@@ -80,6 +82,11 @@ def _marked(columns: Sequence[ColumnSeen]) -> tuple[ColumnSeen, ...]:
         msgspec.structs.replace(column, is_moved=bool(is_small) and column.psi >= LEAST_PSI)
         for column, is_small in zip(columns, small, strict=True)
     )
+
+
+def unmoved(columns: Sequence[ColumnSeen]) -> tuple[ColumnSeen, ...]:
+    """The columns, none of which counts as moved."""
+    return tuple(msgspec.structs.replace(column, is_moved=False) for column in columns)
 
 
 def finding_of(

@@ -14,6 +14,7 @@ from headrace.events.charts import ColumnSeen
 from headrace.events.inference import DecisionMade
 from headrace.events.monitor import FindingEvidence, FindingOpened
 from headrace.log.envelope import derived_id
+from headrace.stats.profiles import Profile
 from headrace.stats.references import MOST_COLUMNS
 from headrace_monitor.core import input_drift
 from headrace_monitor.core.facts import FindingOver
@@ -102,7 +103,7 @@ class InputWatch:
         count = 0
         for version in sorted(found, key=lambda one: (-found[one].rows, one)):
             frame = self._references.of(self._deployment, version)
-            columns = () if frame is None else input_drift.seen(found[version], frame)
+            columns = () if frame is None else self._seen(window_s, found[version], frame)
             count += len(columns)
             if count <= _MOST_COLUMNS:
                 by_version[version] = columns if count <= _MOST_SKETCHED else input_drift.without_sketches(columns)
@@ -211,7 +212,7 @@ class InputWatch:
 
     def _on_window(self, start_s: float, end_s: float, known: set[str], found: Seen, is_live: bool) -> None:
         columns = self._columns_of_most(start_s)
-        if not columns:
+        if not columns or not self.live.is_whole(start_s, columns[0].version):
             return
         moved = {column.column for column in columns if column.is_moved}
         for key, named in self._open_moved.items():
@@ -235,7 +236,12 @@ class InputWatch:
         profiles = self.live.windows[start_s]
         version = max(profiles, key=lambda one: profiles[one].rows, default=0)
         frame = self._references.of(self._deployment, version)
-        return () if frame is None else input_drift.seen(profiles[version], frame)
+        return () if frame is None else self._seen(start_s, profiles[version], frame)
+
+    def _seen(self, start_s: float, profile: Profile, frame: VersionFrame) -> tuple[ColumnSeen, ...]:
+        """The columns of a version in a window. Where it answered in a part of it only, none has moved."""
+        columns = input_drift.seen(profile, frame)
+        return columns if self.live.is_whole(start_s, frame.version) else input_drift.unmoved(columns)
 
     def _open(
         self, breach: Breach, interval: Interval, at_s: float, known: set[str], found: Seen, frame: VersionFrame | None

@@ -25,6 +25,8 @@ _FOLD_AT = 512
 LIMIT_BYTES = 64 * 1024 * 1024
 # What windows leave of it is for intervals, by which faults are found.
 _WINDOWS_SHARE = 0.8
+# A version answered through a window where its decisions leave out at most this share of the time that all of them cover.
+_LEFT_OUT = 0.05
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ _Waiting = tuple[float | None, float, int, bytes, float, str, str, float]
 
 class LiveInputs:
     """The profiles of one deployment. `windows`: by the start of the window, then by version. `intervals`: by their start.
+    `_spans`: as `windows`, the first and the last instant of the decisions of a version, and of all of them under None.
 
     `from_s`: intervals that end by then are over, and take no more rows.
     """
@@ -80,6 +83,7 @@ class LiveInputs:
     def __init__(self, deployment: str, references: References, limit_bytes: int = LIMIT_BYTES) -> None:
         self.deployment, self._references, self.limit_bytes = deployment, references, limit_bytes
         self.windows: dict[float, dict[int, Profile]] = {}
+        self._spans: dict[float, dict[int | None, tuple[float, float]]] = {}
         self.intervals: dict[float, Interval] = {}
         self.from_s = -math.inf
         self._waiting: list[_Waiting] = []
@@ -94,7 +98,11 @@ class LiveInputs:
             interval.requests += 1
             interval.newest_s = max(interval.newest_s, at_s)
         answer = decision.answer
+        if window_s is not None:
+            self._spread(window_s, None, at_s)
         if isinstance(answer, Served | FellBack):
+            if window_s is not None:
+                self._spread(window_s, answer.score.version, at_s)
             if decision.row and answer.score.version:
                 value = math.nan if answer.score.value is None else answer.score.value
                 place = f"{partition}/{offset}"
@@ -113,6 +121,21 @@ class LiveInputs:
             interval.stale.update(decision.stale)
             for feature in decision.stale:
                 interval.note(feature, "stale", decision, f"{partition}/{offset}")
+
+    def _spread(self, window_s: float, version: int | None, at_s: float) -> None:
+        spans = self._spans.setdefault(window_s, {})
+        first_s, last_s = spans.get(version, (at_s, at_s))
+        spans[version] = min(first_s, at_s), max(last_s, at_s)
+
+    def is_whole(self, window_s: float, version: int) -> bool:
+        """Whether a version answered through a window. One that took over in it, or was away, has seen some hours of it only, and
+        these differ from whole days without anything being wrong.
+        """
+        spans = self._spans.get(window_s, {})
+        if version not in spans:
+            return False
+        (first_s, last_s), (begin_s, end_s) = spans[version], spans[None]
+        return first_s - begin_s + end_s - last_s <= _LEFT_OUT * (end_s - begin_s)
 
     def _note_missing(self, interval: Interval, decision: DecisionMade, version: int, place: str) -> None:
         """Features without a value whose row does not show it. NB: those without a default are nulls of the row."""
@@ -188,6 +211,7 @@ class LiveInputs:
     def drop_window(self, window_s: float) -> None:
         """A window is closed."""
         self.fold()
+        self._spans.pop(window_s, None)
         for profile in self.windows.pop(window_s, {}).values():
             self.held_bytes -= _full_bytes(profile)
 
