@@ -106,7 +106,7 @@ PLAYS = {
     "price": Play("price", 31, 150, range(17, 20), prices),
     "tree": Play("tree", 31, 300, range(17, 20), trees),
     "fraud": Play("fraud", 31, 4000, range(17, 20), frauds),
-    "photo": Play("photo", 5, 1200, range(1, 2), None, of_another_unit),
+    "photo": Play("photo", 5, 600, range(1, 2), None, of_another_unit),
 }
 
 
