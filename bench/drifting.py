@@ -7,7 +7,7 @@ another one of that generator, at once or over ten days. Everything is drawn fro
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,9 +104,8 @@ def _folded() -> dict[str, NDArray]:
     }
 
 
-def streams(count: int, seed: int, flown: History, only: int | None = None) -> list[Stream]:
-    """So many streams, or that one of them. `flown`: the flights, whose rows most of them use."""
-    numbers = range(count) if only is None else [only]
+def streams(numbers: Iterable[int], seed: int, flown: History) -> list[Stream]:
+    """The streams of these numbers. `flown`: the flights, whose rows most of them use."""
     return [_stream(number, np.random.default_rng([seed, number]), flown) for number in numbers]
 
 

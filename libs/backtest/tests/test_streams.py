@@ -11,7 +11,7 @@ from river.datasets import synth
 
 def test_a_seed_draws_the_same_stream_again_and_another_one_others() -> None:
     flown = stream(2, 2)  # the second stream uses no flights
-    one, again, other = (streams(2, seed, flown, only=1)[0] for seed in (1, 1, 2))
+    one, again, other = (streams([1], seed, flown)[0] for seed in (1, 1, 2))
     assert one.name == "Agrawal on image segments"
     assert one.changes == again.changes
     assert one.history.labels.tobytes() == again.history.labels.tobytes()
@@ -40,7 +40,7 @@ def test_a_concept_says_what_its_generator_says() -> None:
 
 
 def test_labels_are_wrong_in_a_tenth_of_the_cases() -> None:
-    [found] = streams(2, 3, stream(2, 2), only=1)
+    [found] = streams([1], 3, stream(2, 2))
     assert abs((found.history.labels != found.truth).mean() - NOISE) < 0.01
 
 
