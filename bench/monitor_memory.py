@@ -1,6 +1,6 @@
 """What late labels cost the monitor in memory and on disk: the same decisions with a horizon of a day, and of 30 days.
 
-Each horizon is a process of its own. The whole monitor but its Kafka client takes decisions with rows of four features beside a
+Each horizon is a process of its own, both at a time. The whole monitor but its Kafka client takes decisions with rows of four features beside a
 version's reference, and outcomes; it closes the windows, reads samples of them again and judges them. Each label comes after .98 of the
 horizon, so that no window closes much earlier. What is measured is the peak of the resident memory, and beside it what rows and labels
 take by the core's own count, in memory and in the file of rows that wait.
@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.fed_monitor import COLUMNS, DAYS
 from bench.measure import ROOT, ForeignLoad, Row, below, progress
@@ -24,11 +25,9 @@ Figures = Mapping[str, float]
 
 def run() -> list[Row]:
     """The rows of the report."""
-    found: dict[int, Figures] = {}
-    with ForeignLoad() as load:
-        for days in HORIZONS:
-            progress(f"monitor: {DECISIONS:,} decisions, a horizon of {days} d")
-            found[days] = _measured(days)
+    progress(f"monitor: {DECISIONS:,} decisions, horizons of {' and '.join(map(str, HORIZONS))} d")
+    with ForeignLoad() as load, ThreadPoolExecutor(len(HORIZONS)) as pool:
+        found = dict(zip(HORIZONS, pool.map(_measured, HORIZONS), strict=True))
     short, long = (found[days] for days in HORIZONS)
     times = long["peak_mib"] / short["peak_mib"]
     most = f"at most {MOST_TIMES} times of a horizon of a day, {short['peak_mib']:.0f} MiB"
