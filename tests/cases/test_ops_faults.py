@@ -262,16 +262,39 @@ def test_commands_without_a_broker_or_with_a_frozen_one_end_soon_with_one_senten
         assert took_s - start_s < 8
 
 
-def test_ctrl_c_is_quiet_and_130(own_broker: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_end_from_outside_is_quiet(own_broker: Any, tmp_path: Path, how: signal.Signals, code: int) -> None:
     installation = Installation(tmp_path / "home")
     installation.environ["KAFKA_BOOTSTRAP_SERVERS"] = own_broker.bootstrap_servers
     assert installation.run("topic", "apply")[0] == 0
     tail = installation.start("topic", "tail", "alerts", "--follow")
     with contextlib.suppress(subprocess.TimeoutExpired):
         tail.wait(4)
-    tail.send_signal(signal.SIGINT)
+    tail.send_signal(how)
     output, wrong = tail.communicate(timeout=10)
-    assert (tail.returncode, output, wrong) == (130, "", "")
+    assert (tail.returncode, output, wrong) == (code, "", "")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+    installation = Installation(tmp_path / "demo")
+    demo = installation.start("demo", "--folder", str(installation.home))
+
+    def has_all() -> bool:
+        assert demo.poll() is None
+        return (installation.home / "supervisor.json").exists() and len(installation.state["services"]) == len(SERVICES)
+
+    try:
+        until(has_all, 120, "all services")
+        state = installation.state
+        pids = [state["pid"], state["broker_pid"], *(found["pid"] for found in state["services"].values())]
+        assert all(map(psutil.pid_exists, pids))
+        demo.send_signal(how)
+        demo.communicate(timeout=120)
+        assert demo.returncode == 128 + how
+        until(lambda: not any(map(psutil.pid_exists, pids)), 30, "no process is left")
+    finally:
+        installation.end()
 
 
 @pytest.fixture

@@ -76,7 +76,10 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Run the command that this process was started with."""
-    signal.signal(signal.SIGINT, _interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # NB: `nohup` has the hang-up ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
     for chatty in ("aiokafka", "headrace", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # the error is printed as one sentence below
     if ignored := strangers():
@@ -118,9 +121,9 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _interrupted(*_: object) -> None:
-    """Handle Ctrl-C: end without a message, but run every `finally`."""
-    raise SystemExit(130)
+def _interrupted(number: int, _: object) -> None:
+    """Handle Ctrl-C, a time limit's SIGTERM and a closed terminal: end without a message, but run every `finally`."""
+    raise SystemExit(128 + number)
 
 
 def _written_down() -> str:
